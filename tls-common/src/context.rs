@@ -1,0 +1,228 @@
+//! [`TlsContext`]: the handle from which every connection takes the current [`Generation`], and the loop behind it.
+
+mod dirty;
+mod reload;
+
+use crate::clock;
+use crate::error::MaterialError;
+use crate::generation::Generation;
+use crate::options::BundleOptions;
+use crate::read::{Digests, read_consistently};
+use arc_swap::ArcSwap;
+use dirty::Dirty;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How many past generations are remembered for the "last byte under an old certificate" figure.
+const REMEMBERED_GENERATIONS: usize = 1024;
+
+/// When and how files are looked at again.
+#[derive(Clone, Debug)]
+pub struct ReloadOptions {
+    /// No event for this long ends a burst of changes. Default 300 ms.
+    pub quiet_period: Duration,
+    /// A burst that never ends is read after this long anyway. Default 3 s.
+    pub max_delay: Duration,
+    /// Digests are compared this often without any event (jittered by up to a tenth). Default 10 s.
+    pub poll_interval: Duration,
+}
+
+impl Default for ReloadOptions {
+    fn default() -> Self {
+        Self {
+            quiet_period: Duration::from_millis(300),
+            max_delay: Duration::from_secs(3),
+            poll_interval: Duration::from_secs(10),
+        }
+    }
+}
+
+/// One bundle of one process. Clones share the same generations; dropping the last one stops watching.
+#[derive(Clone, Debug)]
+pub struct TlsContext {
+    shared: Arc<Shared>,
+    _stop_on_last_drop: Arc<DropGuard>,
+}
+
+/// What the handle and the reload loop share.
+#[derive(Debug)]
+struct Shared {
+    options: BundleOptions,
+    reload: Option<ReloadOptions>,
+    current: ArcSwap<Generation>,
+    published: watch::Sender<u64>,
+    dirty: Arc<Dirty>,
+    progress: Mutex<Progress>,
+}
+
+/// What the status page shows beside the generation itself.
+#[derive(Debug)]
+struct Progress {
+    digests: Digests,
+    last_error: Option<String>,
+    failed_reloads: u64,
+    reloads: u64,
+    slowest_reload_ms: u64,
+    /// (generation, monotonic time at which the change that made it was first seen), oldest first.
+    seen: VecDeque<(u64, u64)>,
+}
+
+/// A bundle's state for people and machines.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BundleStatus {
+    /// The bundle's name, e.g. `internal`.
+    pub bundle: String,
+    /// Number of the generation that new connections get, from 1.
+    pub generation: u64,
+    /// SHA-256 of our own leaf certificate, lower-case hex; `None` without an identity.
+    pub fingerprint: Option<String>,
+    /// Our leaf's end of validity, seconds since the epoch.
+    pub not_after: Option<i64>,
+    /// Our leaf's start of validity, seconds since the epoch.
+    pub not_before: Option<i64>,
+    /// Our leaf's subject.
+    pub subject: Option<String>,
+    /// When the current generation was published, milliseconds since the epoch.
+    pub last_reload: i64,
+    /// Why the files on disk are not what is served; `None` while they are.
+    pub last_error: Option<String>,
+    /// Reloads that kept the last good generation.
+    pub failed_reloads: u64,
+    /// Generations published after the first.
+    pub reloads: u64,
+    /// Whether changes are looked for at all (`security.ssl.reload` in Flink's terms).
+    pub watching: bool,
+}
+
+impl TlsContext {
+    /// Loads the first generation and, if `reload` is given, follows the files from then on.
+    ///
+    /// # Errors
+    /// Anything that keeps the first generation from being built. Later failures keep the last good generation.
+    pub async fn load(options: BundleOptions, reload: Option<ReloadOptions>) -> Result<Self, MaterialError> {
+        let stop = CancellationToken::new();
+        let (generation, digests) = {
+            let work = options.clone();
+            blocking(&options.name, move || {
+                let (files, digests) = read_consistently(&work)?;
+                let generation = Generation::build(&work, &files, 1, None, clock::wall_ms())?;
+                Ok((generation, digests))
+            })
+            .await?
+        };
+        let shared = Arc::new(Shared {
+            options,
+            reload,
+            current: ArcSwap::from_pointee(generation),
+            published: watch::Sender::new(1),
+            dirty: Arc::default(),
+            progress: Mutex::new(Progress {
+                digests,
+                last_error: None,
+                failed_reloads: 0,
+                reloads: 0,
+                slowest_reload_ms: 0,
+                seen: VecDeque::from([(1, clock::monotonic_ms())]),
+            }),
+        });
+        if shared.reload.is_some() {
+            reload::spawn(&shared, stop.clone());
+        }
+        Ok(Self { shared, _stop_on_last_drop: Arc::new(stop.drop_guard()) })
+    }
+
+    /// The generation new connections are made under. Never blocks, never reads a file.
+    pub fn current(&self) -> Arc<Generation> {
+        self.shared.current.load_full()
+    }
+
+    /// The current generation's number and every later one.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.shared.published.subscribe()
+    }
+
+    /// Looks at the files now, through the same path as an event (SIGHUP, admin call). Without reload nothing happens.
+    pub fn reload_now(&self) {
+        self.shared.dirty.mark();
+    }
+
+    /// The options this context was loaded with.
+    pub fn options(&self) -> &BundleOptions {
+        &self.shared.options
+    }
+
+    /// A snapshot for status pages.
+    pub fn status(&self) -> BundleStatus {
+        let generation = self.current();
+        let progress = self.shared.progress();
+        BundleStatus {
+            bundle: self.shared.options.name.clone(),
+            generation: generation.number(),
+            fingerprint: generation.fingerprint().map(|fingerprint| hex(fingerprint.as_bytes())),
+            not_after: generation.not_after(),
+            not_before: generation.not_before(),
+            subject: generation.subject().map(str::to_owned),
+            last_reload: generation.loaded_at_ms(),
+            last_error: progress.last_error.clone(),
+            failed_reloads: progress.failed_reloads,
+            reloads: progress.reloads,
+            watching: self.shared.reload.is_some(),
+        }
+    }
+
+    /// The longest time, in milliseconds, from the first sign of a change to the publication of its generation.
+    pub(crate) fn slowest_reload_ms(&self) -> u64 {
+        self.shared.progress().slowest_reload_ms
+    }
+
+    /// When the change that replaced `generation` was first seen, on the monotonic clock; `None` while it is current.
+    pub(crate) fn replaced_at_ms(&self, generation: u64) -> Option<u64> {
+        let progress = self.shared.progress();
+        progress.seen.iter().find(|(number, _)| *number > generation).map(|(_, seen)| *seen)
+    }
+}
+
+impl Shared {
+    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, generation: Generation, digests: Digests, seen_at_ms: u64) {
+        let number = generation.number();
+        {
+            let mut progress = self.progress();
+            progress.digests = digests;
+            progress.last_error = None;
+            progress.reloads += 1;
+            progress.seen.push_back((number, seen_at_ms));
+            if progress.seen.len() > REMEMBERED_GENERATIONS {
+                progress.seen.pop_front();
+            }
+        }
+        self.current.store(Arc::new(generation));
+        self.published.send_replace(number);
+        let took_ms = clock::monotonic_ms().saturating_sub(seen_at_ms);
+        let mut progress = self.progress();
+        progress.slowest_reload_ms = progress.slowest_reload_ms.max(took_ms);
+    }
+}
+
+/// Lower-case hex without colons.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Runs file and key work on a blocking thread.
+async fn blocking<T: Send + 'static>(
+    bundle: &str,
+    work: impl FnOnce() -> Result<T, MaterialError> + Send + 'static,
+) -> Result<T, MaterialError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| {
+        // Only a runtime that shuts down, or a bug: a parser that panicked must not take the last good generation along.
+        Err(MaterialError::Options { bundle: bundle.to_owned(), reason: format!("loading was interrupted: {stopped}") })
+    })
+}

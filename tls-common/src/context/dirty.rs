@@ -1,0 +1,67 @@
+//! The mark that callbacks leave: a sequence number, so that a change during a reload is never lost.
+
+use crate::clock;
+use crate::watch::FileWatchListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Notify;
+
+/// How often a bundle was marked, and when the current burst began.
+#[derive(Debug, Default)]
+pub(super) struct Dirty {
+    marks: AtomicU64,
+    /// Monotonic milliseconds of the first mark since the last [`Dirty::begin`]; 0 = none.
+    first_ms: AtomicU64,
+    wake: Notify,
+}
+
+impl Dirty {
+    /// Something may have changed.
+    pub(super) fn mark(&self) {
+        // Only the first mark of a burst sets the time; a failure means it is set already.
+        let _ = self.first_ms.compare_exchange(0, clock::monotonic_ms(), Ordering::AcqRel, Ordering::Acquire);
+        self.marks.fetch_add(1, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+
+    /// Resolves at the next mark, or at once if one came since the last call.
+    pub(super) async fn marked(&self) {
+        self.wake.notified().await;
+    }
+
+    pub(super) fn marks(&self) -> u64 {
+        self.marks.load(Ordering::Acquire)
+    }
+
+    /// Starts an attempt: when its burst began (now, if nothing was marked: a poll or a retry).
+    pub(super) fn begin(&self) -> u64 {
+        match self.first_ms.swap(0, Ordering::AcqRel) {
+            0 => clock::monotonic_ms(),
+            first => first,
+        }
+    }
+
+    /// Gives a burst back whose attempt failed, so that the eventual success counts from its beginning.
+    pub(super) fn give_back(&self, first_ms: u64) {
+        self.first_ms.store(first_ms, Ordering::Release);
+    }
+}
+
+impl FileWatchListener for Dirty {
+    // A directory that starts to be watched may have changed in the instant before.
+    fn on_watch_started(&self, _directory: &Path) {
+        self.mark();
+    }
+
+    fn on_created(&self, _path: &Path) {
+        self.mark();
+    }
+
+    fn on_deleted(&self, _path: &Path) {
+        self.mark();
+    }
+
+    fn on_modified(&self, _path: &Path) {
+        self.mark();
+    }
+}

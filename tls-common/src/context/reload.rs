@@ -1,0 +1,143 @@
+//! The reload loop of one context: hint, quiet period, digests, build, canary, publish. Never on a connection's path.
+
+use super::{Shared, blocking, hex};
+use crate::clock;
+use crate::error::MaterialError;
+use crate::generation::Generation;
+use crate::read::{Digests, read_consistently};
+use crate::watch::debounce::Debounce;
+use crate::watch::{FileWatchService, WatchHandle, weak_listener};
+use rand::Rng as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// First and longest pause before a failed reload looks at the files again without an event.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
+
+/// What one look at the files came to.
+enum Outcome {
+    Unchanged(Digests),
+    Changed(Box<Generation>, Digests),
+}
+
+/// Starts the loop; it ends when `stop` is cancelled.
+pub(super) fn spawn(shared: &Arc<Shared>, stop: CancellationToken) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = run(shared) => {}
+        }
+    });
+}
+
+async fn run(shared: Arc<Shared>) {
+    let Some(options) = shared.reload.clone() else { return };
+    let watch = start_watching(&shared).await;
+    let mut debounce = Debounce::new(options.quiet_period, options.max_delay);
+    let mut retry_pause = RETRY_FIRST;
+    let mut next_look = Instant::now() + jittered(options.poll_interval);
+    loop {
+        let due = debounce.due().unwrap_or(next_look).min(next_look);
+        tokio::select! {
+            () = shared.dirty.marked() => {
+                debounce.mark(Instant::now());
+                continue;
+            }
+            () = sleep_until(due) => {}
+        }
+        debounce.settle();
+        let marks = shared.dirty.marks();
+        match look(&shared, &watch).await {
+            Ok(()) => {
+                retry_pause = RETRY_FIRST;
+                next_look = Instant::now() + jittered(options.poll_interval);
+            }
+            Err(error) => {
+                note_failure(&shared, &error);
+                next_look = Instant::now() + retry_pause.min(options.poll_interval);
+                retry_pause = (retry_pause * 2).min(RETRY_LONGEST);
+            }
+        }
+        // A change that came while we looked has left its mark, and `marked()` will return at once; saying so here
+        // as well keeps the quiet period counted from now.
+        if shared.dirty.marks() != marks {
+            debounce.mark(Instant::now());
+        }
+    }
+}
+
+async fn start_watching(shared: &Arc<Shared>) -> Option<Arc<WatchHandle>> {
+    let paths = shared.options.paths();
+    let listener = weak_listener(&shared.dirty);
+    let handle = tokio::task::spawn_blocking(move || FileWatchService::global().register(paths, listener)).await;
+    handle.ok().map(Arc::new)
+}
+
+/// One look: re-arm the watches, read, compare, and publish what changed.
+async fn look(shared: &Arc<Shared>, watch: &Option<Arc<WatchHandle>>) -> Result<(), MaterialError> {
+    let seen_at_ms = shared.dirty.begin();
+    let (builder, watch) = (Arc::clone(shared), watch.clone());
+    let outcome = blocking(&shared.options.name, move || {
+        if let Some(watch) = watch {
+            watch.rearm();
+        }
+        build_if_changed(&builder)
+    })
+    .await;
+    match outcome {
+        Ok(Outcome::Unchanged(digests)) => {
+            let mut progress = shared.progress();
+            progress.digests = digests;
+            if progress.last_error.take().is_some() {
+                tracing::info!(bundle = %shared.options.name, "files are back to what is served");
+            }
+            Ok(())
+        }
+        Ok(Outcome::Changed(generation, digests)) => {
+            tracing::info!(
+                bundle = %shared.options.name,
+                generation = generation.number(),
+                fingerprint = generation.fingerprint().map(|fingerprint| hex(fingerprint.as_bytes())),
+                not_after = generation.not_after(),
+                took_ms = clock::monotonic_ms().saturating_sub(seen_at_ms),
+                "new generation"
+            );
+            shared.publish(*generation, digests, seen_at_ms);
+            Ok(())
+        }
+        Err(error) => {
+            shared.dirty.give_back(seen_at_ms);
+            Err(error)
+        }
+    }
+}
+
+fn build_if_changed(shared: &Shared) -> Result<Outcome, MaterialError> {
+    let (files, digests) = read_consistently(&shared.options)?;
+    if digests == shared.progress().digests {
+        return Ok(Outcome::Unchanged(digests));
+    }
+    let previous = shared.current.load_full();
+    let number = previous.number() + 1;
+    let generation = Generation::build(&shared.options, &files, number, Some(&previous), clock::wall_ms())?;
+    Ok(Outcome::Changed(Box::new(generation), digests))
+}
+
+/// Counts, and logs each distinct reason once: a bad file stays bad for many polls.
+fn note_failure(shared: &Shared, error: &MaterialError) {
+    let reason = error.to_string();
+    let mut progress = shared.progress();
+    progress.failed_reloads += 1;
+    if progress.last_error.as_deref() != Some(reason.as_str()) {
+        tracing::warn!(bundle = %shared.options.name, %reason, "reload failed; the last good generation goes on serving");
+        progress.last_error = Some(reason);
+    }
+}
+
+fn jittered(interval: Duration) -> Duration {
+    interval + interval.mul_f64(rand::rng().random_range(0.0..0.1))
+}

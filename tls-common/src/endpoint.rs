@@ -1,0 +1,292 @@
+//! [`Endpoint`]: one of a process's connection kinds, with its counters, its live connections and its policy.
+
+pub(crate) mod acceptor;
+pub(crate) mod connection;
+pub(crate) mod connector;
+pub(crate) mod error;
+mod judge;
+pub(crate) mod policy;
+
+use crate::clock;
+use crate::context::{BundleStatus, TlsContext};
+use crate::error::Rejection;
+use crate::generation::Generation;
+use acceptor::Acceptor;
+use connection::{Connection, ConnectionState, DrainReason};
+use connector::Connector;
+use policy::{ConnectionPolicy, EstablishedConnections, HandshakeLimits};
+use rand::Rng as _;
+use rustls::HandshakeKind;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_rustls::TlsStream;
+
+/// Timers further away (seconds: ten years) are as good as none.
+const LONGEST_TIMER_SECONDS: u64 = 10 * 365 * 24 * 3600;
+
+/// A connection kind of this process: `rpc`, `data`, `blob`, `rest`. Clones share everything.
+///
+/// Acceptors and connectors made from it count into the same figures and obey the same policy.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    inner: Arc<EndpointInner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct EndpointInner {
+    pub(crate) name: String,
+    pub(crate) tls: Option<TlsContext>,
+    pub(crate) policy: ConnectionPolicy,
+    pub(crate) limits: HandshakeLimits,
+    pub(crate) counters: Counters,
+    pub(crate) handshakes: Semaphore,
+    pub(crate) connections: Arc<Semaphore>,
+    live: Mutex<HashMap<u64, Arc<ConnectionState>>>,
+    /// Woken when the judge has something new to time, and when the endpoint is gone.
+    live_changed: Arc<Notify>,
+    next_id: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) handshakes: AtomicU64,
+    pub(crate) handshakes_resumed: AtomicU64,
+    pub(crate) failed_handshakes: AtomicU64,
+    pub(crate) refused_connects: AtomicU64,
+    pub(crate) renewed: AtomicU64,
+    pub(crate) killed: AtomicU64,
+    pub(crate) listener_rebinds: AtomicU64,
+    last_old_byte_ms: AtomicU64,
+}
+
+/// An endpoint's state for people and machines. Durations are milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// `rpc`, `data`, `blob` or `rest`.
+    pub endpoint: String,
+    /// The bundle it takes its TLS from; `None` = plain TCP.
+    pub bundle: Option<BundleStatus>,
+    /// Handshakes completed, both sides.
+    pub handshakes: u64,
+    /// Of these, resumed sessions.
+    pub handshakes_resumed: u64,
+    /// Handshakes that failed, both sides, late refusals included.
+    pub failed_handshakes: u64,
+    /// Our own connects that were refused or reset.
+    pub refused_connects: u64,
+    /// Live connections.
+    pub connections: u64,
+    /// Live connections by the generation they were made under.
+    pub connections_by_generation: BTreeMap<u64, u64>,
+    /// Connections told to drain because of a new generation.
+    pub renewed: u64,
+    /// Connections cut because they did not finish within the drain grace.
+    pub killed: u64,
+    /// Longest time from the first sign of a change on disk to the publication of its generation.
+    pub slowest_reload_ms: u64,
+    /// Over all connections: latest byte sent under a generation, counted from the first sign of the change that replaced it.
+    pub last_old_byte_ms: u64,
+    /// New listening sockets made on the same port.
+    pub listener_rebinds: u64,
+}
+
+impl Endpoint {
+    /// An endpoint named `name`; without `tls` its connections are plain TCP.
+    ///
+    /// Call it within a tokio runtime: a task applies the policy at each new generation, until the endpoint is dropped.
+    pub fn new(name: &str, tls: Option<TlsContext>, policy: ConnectionPolicy, limits: HandshakeLimits) -> Self {
+        let inner = Arc::new(EndpointInner {
+            name: name.to_owned(),
+            tls,
+            policy,
+            counters: Counters::default(),
+            handshakes: Semaphore::new(limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS)),
+            connections: Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
+            limits,
+            live: Mutex::default(),
+            live_changed: Arc::default(),
+            next_id: AtomicU64::new(0),
+        });
+        judge::spawn(&inner);
+        Self { inner }
+    }
+
+    /// Accepts connections; `alpn` are the protocols offered, in order of preference.
+    pub fn acceptor(&self, alpn: &[&str]) -> Acceptor {
+        Acceptor::new(Arc::clone(&self.inner), alpn)
+    }
+
+    /// Makes connections, offering `alpn`.
+    pub fn connector(&self, alpn: &[&str]) -> Connector {
+        Connector::new(Arc::clone(&self.inner), alpn)
+    }
+
+    /// The context behind it; `None` = plain TCP.
+    pub fn tls(&self) -> Option<&TlsContext> {
+        self.inner.tls.as_ref()
+    }
+
+    /// A snapshot for status pages.
+    pub fn status(&self) -> EndpointStatus {
+        self.inner.status()
+    }
+}
+
+impl EndpointInner {
+    fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<u64, Arc<ConnectionState>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enlist(&self, state: &Arc<ConnectionState>) {
+        self.live().insert(state.id, Arc::clone(state));
+        // A generation published between the handshake and this moment has not seen the connection yet.
+        if let Some(tls) = &self.tls {
+            let current = tls.current();
+            if current.number() != state.generation {
+                self.judge(state, &current);
+            }
+        }
+        if state.deadline.is_some() {
+            self.live_changed.notify_one();
+        }
+    }
+
+    fn delist(&self, id: u64) {
+        let gone = self.live().remove(&id);
+        if let Some(state) = gone {
+            self.counters.last_old_byte_ms.fetch_max(self.old_byte_ms(&state), Ordering::Relaxed);
+        }
+    }
+
+    /// Tells a connection to drain and sees to it that it is cut after the grace.
+    fn drain(&self, state: &ConnectionState, reason: DrainReason) {
+        let log = reason.to_string();
+        let renewing = matches!(reason, DrainReason::Renewed | DrainReason::Untrusted(_));
+        if state.begin_drain(reason, Instant::now() + self.policy.drain_grace) {
+            if renewing {
+                self.counters.renewed.fetch_add(1, Ordering::Relaxed);
+            }
+            tracing::debug!(target: "audit", endpoint = %self.name, connection = state.id, peer = %state.peer_addr, generation = state.generation, reason = %log, "draining");
+            self.live_changed.notify_one();
+        }
+    }
+
+    /// Every live connection is told that the process stops.
+    pub(crate) fn drain_all(&self) {
+        let all: Vec<_> = self.live().values().cloned().collect();
+        for state in all {
+            self.drain(&state, DrainReason::Shutdown);
+        }
+    }
+
+    /// How long after the change that replaced its generation this connection last sent a byte.
+    fn old_byte_ms(&self, state: &ConnectionState) -> u64 {
+        let replaced = self.tls.as_ref().and_then(|tls| tls.replaced_at_ms(state.generation));
+        replaced.map_or(0, |replaced| state.last_write_ms().saturating_sub(replaced))
+    }
+
+    fn status(&self) -> EndpointStatus {
+        let live: Vec<_> = self.live().values().cloned().collect();
+        let mut by_generation = BTreeMap::new();
+        let mut last_old_byte_ms = self.counters.last_old_byte_ms.load(Ordering::Relaxed);
+        for state in &live {
+            *by_generation.entry(state.generation).or_insert(0) += 1;
+            last_old_byte_ms = last_old_byte_ms.max(self.old_byte_ms(state));
+        }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        EndpointStatus {
+            endpoint: self.name.clone(),
+            bundle: self.tls.as_ref().map(TlsContext::status),
+            handshakes: count(&self.counters.handshakes),
+            handshakes_resumed: count(&self.counters.handshakes_resumed),
+            failed_handshakes: count(&self.counters.failed_handshakes),
+            refused_connects: count(&self.counters.refused_connects),
+            connections: live.len() as u64,
+            connections_by_generation: by_generation,
+            renewed: count(&self.counters.renewed),
+            killed: count(&self.counters.killed),
+            slowest_reload_ms: self.tls.as_ref().map_or(0, TlsContext::slowest_reload_ms),
+            last_old_byte_ms,
+            listener_rebinds: count(&self.counters.listener_rebinds),
+        }
+    }
+
+    /// Counts a completed handshake and leaves its audit record.
+    fn note_handshake(&self, connection: &Connection) {
+        let info = connection.info();
+        self.counters.handshakes.fetch_add(1, Ordering::Relaxed);
+        if connection.is_resumed() {
+            self.counters.handshakes_resumed.fetch_add(1, Ordering::Relaxed);
+        }
+        tracing::debug!(
+            target: "audit",
+            endpoint = %self.name,
+            connection = info.id(),
+            peer = %info.peer_addr(),
+            fingerprint = info.peer().and_then(connection::PeerIdentity::fingerprint),
+            generation = info.generation(),
+            resumed = connection.is_resumed(),
+            "handshake"
+        );
+    }
+
+    /// Whether the policy ever looks at established connections.
+    fn keeps_connections(&self) -> bool {
+        self.policy.established == EstablishedConnections::Keep
+    }
+}
+
+/// When a connection must drain at the latest: its own age (shortened by up to a tenth, so that connections made together
+/// do not all return together) or its peer certificate's not-after, whichever is first.
+fn deadline_of(endpoint: &EndpointInner, stream: Option<&TlsStream<BufReader<TcpStream>>>) -> Option<Instant> {
+    let aged = endpoint.policy.max_age.map(|age| Instant::now() + age.mul_f64(rand::rng().random_range(0.9..1.0)));
+    let expired = stream
+        .and_then(|stream| stream.get_ref().1.peer_certificates())
+        .and_then(|chain| not_after_of(chain.first()?))
+        .and_then(|not_after| u64::try_from(not_after - clock::wall_ms() / 1000).ok())
+        .and_then(|left| Instant::now().checked_add(Duration::from_secs(left.min(LONGEST_TIMER_SECONDS))));
+    match (aged, expired) {
+        (Some(aged), Some(expired)) => Some(aged.min(expired)),
+        (aged, expired) => aged.or(expired),
+    }
+}
+
+/// Judges the peer of a resumed session, whose handshake skipped the verifier: its certificate may have expired since.
+fn recheck_resumed(
+    generation: &Generation,
+    stream: &TlsStream<BufReader<TcpStream>>,
+    dialled: Option<&ServerName<'_>>,
+) -> Result<(), Rejection> {
+    let (_, session) = stream.get_ref();
+    match session.peer_certificates() {
+        Some(chain) if session.handshake_kind() == Some(HandshakeKind::Resumed) => match dialled {
+            Some(name) => generation.judge_server(chain, name, UnixTime::now()),
+            None => generation.judge_client(chain, UnixTime::now()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// The end of a certificate's validity, seconds since the epoch.
+fn not_after_of(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
+impl Drop for EndpointInner {
+    fn drop(&mut self) {
+        self.live_changed.notify_one();
+    }
+}

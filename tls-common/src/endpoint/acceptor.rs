@@ -1,0 +1,94 @@
+//! [`Acceptor`]: a TCP connection in, a [`Connection`] under the current generation out.
+
+use super::connection::{Connection, Io, NewConnection};
+use super::error::HandshakeError;
+use super::policy::StreamTuning;
+use super::{EndpointInner, deadline_of, recheck_resumed};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+/// The accepting side of an [`crate::Endpoint`]; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    endpoint: Arc<EndpointInner>,
+    alpn: Vec<Vec<u8>>,
+    tuning: StreamTuning,
+}
+
+impl Acceptor {
+    pub(super) fn new(endpoint: Arc<EndpointInner>, alpn: &[&str]) -> Self {
+        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self { endpoint, alpn, tuning: StreamTuning::INTERACTIVE }
+    }
+
+    /// The same with other buffers.
+    #[must_use]
+    pub fn tuned(self, tuning: StreamTuning) -> Self {
+        Self { tuning, ..self }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<EndpointInner> {
+        &self.endpoint
+    }
+
+    /// Shakes hands within the endpoint's timeout. Do not await it in an accept loop: a slow peer would block it.
+    ///
+    /// # Errors
+    /// See [`HandshakeError`]; each is counted and leaves an audit record.
+    pub async fn accept(&self, tcp: TcpStream) -> Result<Connection, HandshakeError> {
+        let peer_addr = tcp.peer_addr().map_err(HandshakeError::Io)?;
+        let result = self.shake_hands(tcp, peer_addr).await;
+        if let Err(error) = &result {
+            self.endpoint.counters.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(target: "audit", endpoint = %self.endpoint.name, peer = %peer_addr, %error, "handshake failed");
+        }
+        result
+    }
+
+    async fn shake_hands(&self, tcp: TcpStream, peer_addr: std::net::SocketAddr) -> Result<Connection, HandshakeError> {
+        // Without it a small frame waits for the acknowledgement of the one before. A socket that refuses is dying.
+        tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
+        let tcp = BufReader::with_capacity(self.tuning.read_buffer, tcp);
+        let Some(tls) = &self.endpoint.tls else {
+            let new = NewConnection {
+                io: Io::Plain(tcp),
+                peer_addr,
+                generation: 0,
+                dialled: None,
+                deadline: deadline_of(&self.endpoint, None),
+            };
+            return Ok(Connection::new(&self.endpoint, new));
+        };
+        let limit = self.endpoint.limits.timeout;
+        let handshake = async {
+            // Never closed; an error would only mean that the endpoint is gone.
+            let _permit = self.endpoint.handshakes.acquire().await.ok();
+            let generation = tls.current();
+            let mut config = rustls::ServerConfig::clone(generation.server_config().ok_or(HandshakeError::NoIdentity)?);
+            config.alpn_protocols.clone_from(&self.alpn);
+            let write_buffer = self.tuning.write_buffer;
+            let accepted = TlsAcceptor::from(Arc::new(config))
+                .accept_with(tcp, |session| session.set_buffer_limit(Some(write_buffer)))
+                .await
+                .map_err(HandshakeError::from_io)?;
+            Ok((generation, accepted))
+        };
+        let (generation, stream) = timeout(limit, handshake).await.map_err(|_| HandshakeError::Timeout(limit))??;
+        let stream = TlsStream::from(stream);
+        recheck_resumed(&generation, &stream, None).map_err(HandshakeError::Rejected)?;
+        let new = NewConnection {
+            deadline: deadline_of(&self.endpoint, Some(&stream)),
+            io: Io::Tls(Box::new(stream)),
+            peer_addr,
+            generation: generation.number(),
+            dialled: None,
+        };
+        let connection = Connection::new(&self.endpoint, new);
+        self.endpoint.note_handshake(&connection);
+        Ok(connection)
+    }
+}

@@ -1,0 +1,150 @@
+//! [`Connector`]: a name in, a [`Connection`] under the current generation out.
+
+use super::connection::{Connection, Io, NewConnection};
+use super::error::{ConnectError, HandshakeError};
+use super::policy::StreamTuning;
+use super::{EndpointInner, deadline_of, recheck_resumed};
+use rand::Rng as _;
+use rustls::pki_types::ServerName;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::{TlsConnector, TlsStream};
+
+/// First and longest pause between attempts of [`Connector::connect_within`]; jittered by a half.
+const RETRY_FIRST: Duration = Duration::from_millis(25);
+const RETRY_LONGEST: Duration = Duration::from_secs(1);
+
+/// The connecting side of an [`crate::Endpoint`]; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    endpoint: Arc<EndpointInner>,
+    alpn: Vec<Vec<u8>>,
+    tuning: StreamTuning,
+}
+
+impl Connector {
+    pub(super) fn new(endpoint: Arc<EndpointInner>, alpn: &[&str]) -> Self {
+        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self { endpoint, alpn, tuning: StreamTuning::INTERACTIVE }
+    }
+
+    /// The same with other buffers.
+    #[must_use]
+    pub fn tuned(self, tuning: StreamTuning) -> Self {
+        Self { tuning, ..self }
+    }
+
+    /// One attempt, TCP and TLS together within the endpoint's timeout.
+    ///
+    /// A TLS 1.3 server's refusal of our certificate arrives only with the first read: read the server's first bytes
+    /// before reporting "connected".
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(&self, host: &str, port: u16) -> Result<Connection, ConnectError> {
+        let target = format!("{host}:{port}");
+        let limit = self.endpoint.limits.timeout;
+        let unreachable = |source| ConnectError::Unreachable { target: target.clone(), source };
+        let started = Instant::now();
+        let tcp = match timeout(limit, TcpStream::connect((host, port))).await {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err(source)) => {
+                if matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset) {
+                    self.endpoint.counters.refused_connects.fetch_add(1, Ordering::Relaxed);
+                }
+                return Err(unreachable(source));
+            }
+            Err(_) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
+        };
+        let left = limit.saturating_sub(started.elapsed());
+        self.over(tcp, host, left).await.map_err(|error| match error {
+            OverTcp::InvalidName => ConnectError::InvalidName { host: host.to_owned() },
+            OverTcp::Failed(source) => {
+                self.endpoint.counters.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(target: "audit", endpoint = %self.endpoint.name, peer = %target, error = %source, "handshake failed");
+                ConnectError::Handshake { target: target.clone(), source }
+            }
+        })
+    }
+
+    /// Attempts with growing, jittered pauses until one succeeds or `patience` is over; then the last error.
+    ///
+    /// Rotations on two hosts never land at the same instant, so a refusal is worth another try too.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub async fn connect_within(&self, host: &str, port: u16, patience: Duration) -> Result<Connection, ConnectError> {
+        let give_up = Instant::now() + patience;
+        let mut pause = RETRY_FIRST;
+        loop {
+            let error = match self.connect(host, port).await {
+                Ok(connection) => return Ok(connection),
+                Err(error @ ConnectError::InvalidName { .. }) => return Err(error),
+                Err(error) => error,
+            };
+            let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
+            if Instant::now() + jittered >= give_up {
+                return Err(error);
+            }
+            sleep(jittered).await;
+            pause = (pause * 2).min(RETRY_LONGEST);
+        }
+    }
+
+    async fn over(&self, tcp: TcpStream, host: &str, limit: Duration) -> Result<Connection, OverTcp> {
+        let peer_addr = tcp.peer_addr().map_err(HandshakeError::Io)?;
+        tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
+        let tcp = BufReader::with_capacity(self.tuning.read_buffer, tcp);
+        let Some(tls) = &self.endpoint.tls else {
+            let new = NewConnection {
+                io: Io::Plain(tcp),
+                peer_addr,
+                generation: 0,
+                dialled: None,
+                deadline: deadline_of(&self.endpoint, None),
+            };
+            return Ok(Connection::new(&self.endpoint, new));
+        };
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| OverTcp::InvalidName)?;
+        let generation = tls.current();
+        let mut config = rustls::ClientConfig::clone(generation.client_config());
+        config.alpn_protocols.clone_from(&self.alpn);
+        let write_buffer = self.tuning.write_buffer;
+        let stream = timeout(
+            limit,
+            TlsConnector::from(Arc::new(config))
+                .connect_with(name.clone(), tcp, |session| session.set_buffer_limit(Some(write_buffer))),
+        )
+        .await
+        .map_err(|_| HandshakeError::Timeout(limit))?
+        .map_err(HandshakeError::from_io)?;
+        let stream = TlsStream::from(stream);
+        recheck_resumed(&generation, &stream, Some(&name)).map_err(HandshakeError::Rejected)?;
+        let new = NewConnection {
+            deadline: deadline_of(&self.endpoint, Some(&stream)),
+            io: Io::Tls(Box::new(stream)),
+            peer_addr,
+            generation: generation.number(),
+            dialled: Some(name),
+        };
+        let connection = Connection::new(&self.endpoint, new);
+        self.endpoint.note_handshake(&connection);
+        Ok(connection)
+    }
+}
+
+enum OverTcp {
+    InvalidName,
+    Failed(HandshakeError),
+}
+
+impl From<HandshakeError> for OverTcp {
+    fn from(error: HandshakeError) -> Self {
+        Self::Failed(error)
+    }
+}

@@ -1,0 +1,70 @@
+//! Why a connection did not come about: the peer's fault, the network's, or time's.
+
+use crate::error::Rejection;
+use std::io;
+use std::time::Duration;
+
+/// A handshake that failed on the accepting or the connecting side.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// We refused the peer.
+    #[error("peer refused: {0}")]
+    Rejected(Rejection),
+    /// The peer refused us.
+    #[error("refused by the peer ({0}): its truststore, pins or options do not accept our certificate")]
+    RefusedByPeer(String),
+    /// The peer does not speak TLS, or not as it should.
+    #[error("TLS failed: {0}")]
+    Protocol(String),
+    /// The endpoint's files give no identity to serve with.
+    #[error("this endpoint has no certificate to serve with: set a keystore")]
+    NoIdentity,
+    /// The peer took longer than the handshake timeout.
+    #[error("no handshake within {0:?}")]
+    Timeout(Duration),
+    /// The connection broke.
+    #[error("connection lost during the handshake: {0}")]
+    Io(#[source] io::Error),
+}
+
+impl HandshakeError {
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+            return Self::Io(error);
+        };
+        match tls {
+            rustls::Error::AlertReceived(alert) => Self::RefusedByPeer(format!("{alert:?}")),
+            other => match Rejection::from_tls(other) {
+                Some(rejection) => Self::Rejected(rejection),
+                None => Self::Protocol(other.to_string()),
+            },
+        }
+    }
+}
+
+/// A connection attempt that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name is neither an address nor a valid DNS name.
+    #[error("'{host}' is neither an IP address nor a host name")]
+    InvalidName {
+        /// As given.
+        host: String,
+    },
+    /// TCP did not come about.
+    #[error("cannot reach {target}: {source}")]
+    Unreachable {
+        /// `host:port`.
+        target: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// TCP did, TLS did not.
+    #[error("cannot connect to {target}: {source}")]
+    Handshake {
+        /// `host:port`.
+        target: String,
+        /// Why.
+        source: HandshakeError,
+    },
+}

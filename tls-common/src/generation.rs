@@ -1,0 +1,239 @@
+//! One generation: everything that follows from one consistent read of a bundle, immutable.
+//!
+//! It has two halves, which a reload replaces separately. [`Credentials`] is who we are; [`Trust`] is whom we believe
+//! *and the sessions made under that belief*, because a resumed TLS session skips the certificate verifier (1.2 and
+//! 1.3, on both sides): sessions that outlived their trust would let a removed peer back in. So as long as the trust
+//! stays what it was, new credentials keep the sessions, and any change of trust, pins or rules throws all of them away.
+//!
+//! A client that got new credentials makes a full handshake all the same: rustls resumes only under the certificate
+//! resolver the session was made with, and so the server always sees the new certificate.
+
+mod credentials;
+mod files;
+mod provider;
+#[cfg(test)]
+mod tests;
+mod trust;
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustls::{
+    ClientConfig, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+
+pub(crate) use self::{credentials::NoClientCertificate, files::Files};
+use self::{
+    credentials::{Credentials, LoadedIdentity},
+    trust::{Rules, Trust},
+};
+use crate::{
+    BundleOptions, ClientAuth, Fingerprint, MaterialError, Rejection, canary,
+    verify::{Judge, PeerRole},
+};
+
+/// What this process presents and whom it believes, as of one consistent read of its bundle's files.
+pub struct Generation {
+    number: u64,
+    credentials: Arc<Credentials>,
+    trust: Arc<Trust>,
+    server_config: Option<Arc<ServerConfig>>,
+    client_config: Arc<ClientConfig>,
+    loaded_at_ms: i64,
+    changed_at_ms: i64,
+}
+
+impl Generation {
+    /// Builds and tests generation `number`; blocking (keystores are slow by design). `previous` is the one to replace;
+    /// `changed_at_ms` (Unix milliseconds) is when the change of the files was noticed.
+    pub(crate) fn build(
+        options: &BundleOptions,
+        files: &Files,
+        number: u64,
+        previous: Option<&Generation>,
+        changed_at_ms: i64,
+    ) -> Result<Generation, MaterialError> {
+        check_options(options)?;
+        let provider = Arc::new(provider::for_options(options, previous.is_none())?);
+        let credentials = Credentials::load(options, files)?;
+        let credentials = match previous {
+            Some(previous) if previous.credentials.same_chain(&credentials) => Arc::clone(&previous.credentials),
+            _ => Arc::new(credentials),
+        };
+        let rules = Rules::load(options, files)?;
+        let trust = match previous {
+            Some(previous) if previous.trust.rules == rules => Arc::clone(&previous.trust),
+            _ => Arc::new(Trust::new(rules, &provider)),
+        };
+        let tls =
+            |error: rustls::Error| MaterialError::Options { bundle: options.name.clone(), reason: error.to_string() };
+        let server_config = match &credentials.identity {
+            Some(_) => Some(Arc::new(server_config(&credentials, &trust, &provider).map_err(tls)?)),
+            None => None,
+        };
+        let client_config = Arc::new(client_config(&credentials, &trust, &provider).map_err(tls)?);
+        let loaded_at_ms = unix_ms(SystemTime::now());
+        let generation =
+            Generation { number, credentials, trust, server_config, client_config, loaded_at_ms, changed_at_ms };
+        canary::test(&generation, options)?;
+        if let Some(previous) = previous {
+            canary::compare(&generation, previous, options);
+        }
+        Ok(generation)
+    }
+
+    /// Counts the bundle's generations in this process, from 1.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// For accepting; `None` without a keystore. ALPN is empty: clone it to set one.
+    pub fn server_config(&self) -> Option<&Arc<ServerConfig>> {
+        self.server_config.as_ref()
+    }
+
+    /// For connecting. ALPN is empty: clone it to set one.
+    pub fn client_config(&self) -> &Arc<ClientConfig> {
+        &self.client_config
+    }
+
+    /// SHA-256 of our own certificate; `None` without a keystore.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.identity().map(|identity| identity.fingerprint)
+    }
+
+    /// Our own certificate; `None` without a keystore.
+    pub fn leaf(&self) -> Option<&CertificateDer<'static>> {
+        self.identity()?.certified.cert.first()
+    }
+
+    /// Subject of our own certificate, for people.
+    pub fn subject(&self) -> Option<&str> {
+        self.identity().map(|identity| identity.subject.as_str())
+    }
+
+    /// First moment our own certificate is good, in Unix seconds.
+    pub fn not_before(&self) -> Option<i64> {
+        self.identity().map(|identity| identity.not_before)
+    }
+
+    /// Last moment our own certificate is good, in Unix seconds.
+    pub fn not_after(&self) -> Option<i64> {
+        self.identity().map(|identity| identity.not_after)
+    }
+
+    /// When the generation was ready, in Unix milliseconds.
+    pub fn loaded_at_ms(&self) -> i64 {
+        self.loaded_at_ms
+    }
+
+    /// When the change of the files that led to it was noticed, in Unix milliseconds.
+    pub fn changed_at_ms(&self) -> i64 {
+        self.changed_at_ms
+    }
+
+    /// Whether a client that presented `chain` (its own certificate first) would be let in at `now`.
+    pub fn judge_client(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Rejection> {
+        self.judge(chain, PeerRole::Client, None, now)
+    }
+
+    /// Whether a server dialled as `name` that presented `chain` (its own certificate first) would be believed at `now`.
+    /// The name counts only if the bundle verifies host names.
+    pub fn judge_server(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
+        self.judge(chain, PeerRole::Server, self.trust.rules.verify_hostname.then_some(name), now)
+    }
+
+    /// Whether sessions of `previous` can still be resumed under this generation.
+    pub(crate) fn keeps_sessions_of(&self, previous: &Generation) -> bool {
+        Arc::ptr_eq(&self.trust, &previous.trust)
+    }
+
+    /// The judge of peers, for the self-test.
+    pub(crate) fn trust_judge(&self) -> &Arc<Judge> {
+        &self.trust.judge
+    }
+
+    fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: PeerRole,
+        name: Option<&ServerName<'_>>,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
+        self.trust.judge.judge(leaf, intermediates, role, name, now)
+    }
+
+    fn identity(&self) -> Option<&LoadedIdentity> {
+        self.credentials.identity.as_ref()
+    }
+}
+
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generation")
+            .field("number", &self.number)
+            .field("subject", &self.subject())
+            .field("fingerprint", &self.fingerprint())
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_options(options: &BundleOptions) -> Result<(), MaterialError> {
+    let reason = if options.keystore.is_none() && options.truststore.is_none() {
+        "it has neither a keystore nor a truststore; set at least one"
+    } else if options.client_auth != ClientAuth::None && options.truststore.is_none() {
+        "clients are asked for a certificate, but there is no truststore to judge it by; set one"
+    } else if options.protocols.is_empty() {
+        "no protocol version is allowed; allow TLSv1.3, TLSv1.2 or both"
+    } else {
+        return Ok(());
+    };
+    Err(MaterialError::Options { bundle: options.name.clone(), reason: reason.into() })
+}
+
+fn server_config(
+    credentials: &Credentials,
+    trust: &Trust,
+    provider: &Arc<CryptoProvider>,
+) -> Result<ServerConfig, rustls::Error> {
+    let Some(identity) = &credentials.identity else { return Err(rustls::Error::NoCertificatesPresented) };
+    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&provider::versions(&trust.rules.protocols))?;
+    let builder = match &trust.client_verifier {
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::clone(&identity.server_resolver));
+    trust.sessions.install_server(&mut config);
+    Ok(config)
+}
+
+fn client_config(
+    credentials: &Credentials,
+    trust: &Trust,
+    provider: &Arc<CryptoProvider>,
+) -> Result<ClientConfig, rustls::Error> {
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&provider::versions(&trust.rules.protocols))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&trust.server_verifier) as _)
+        .with_client_cert_resolver(Arc::clone(&credentials.client_resolver));
+    trust.sessions.install_client(&mut config);
+    Ok(config)
+}
+
+fn unix_ms(time: SystemTime) -> i64 {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}

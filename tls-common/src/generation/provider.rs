@@ -1,0 +1,111 @@
+//! The cryptography of a generation: aws-lc-rs, always named explicitly, narrowed to the bundle's cipher suites.
+
+use rustls::{
+    SupportedCipherSuite, SupportedProtocolVersion,
+    crypto::{CryptoProvider, aws_lc_rs},
+    version::{TLS12, TLS13},
+};
+
+use crate::{BundleOptions, MaterialError, ProtocolVersion};
+
+/// The provider with the suites the options name, in their order; its own order (AES-GCM first) if they name none.
+/// With `warn` each name that is dropped is logged once.
+pub(super) fn for_options(options: &BundleOptions, warn: bool) -> Result<CryptoProvider, MaterialError> {
+    let mut provider = aws_lc_rs::default_provider();
+    if !options.cipher_suites.is_empty() {
+        provider.cipher_suites = select(options, &provider.cipher_suites, warn);
+    }
+    let supported = |version: &ProtocolVersion| {
+        provider.cipher_suites.iter().any(|suite| suite.version() == self::version(*version))
+    };
+    if options.protocols.iter().any(supported) {
+        Ok(provider)
+    } else {
+        Err(MaterialError::Options {
+            bundle: options.name.clone(),
+            reason: format!(
+                "none of the cipher suites {:?} can be used with {:?}; use TLS_AES_128_GCM_SHA256 or \
+                 TLS_AES_256_GCM_SHA384 (TLS 1.3), TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 or \
+                 TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 (TLS 1.2), or leave the list empty",
+                options.cipher_suites, options.protocols
+            ),
+        })
+    }
+}
+
+pub(super) fn versions(protocols: &[ProtocolVersion]) -> Vec<&'static SupportedProtocolVersion> {
+    protocols.iter().map(|protocol| version(*protocol)).collect()
+}
+
+fn version(protocol: ProtocolVersion) -> &'static SupportedProtocolVersion {
+    match protocol {
+        ProtocolVersion::Tls12 => &TLS12,
+        ProtocolVersion::Tls13 => &TLS13,
+    }
+}
+
+fn select(options: &BundleOptions, available: &[SupportedCipherSuite], warn: bool) -> Vec<SupportedCipherSuite> {
+    let mut selected = Vec::new();
+    for name in &options.cipher_suites {
+        match available.iter().find(|suite| iana_name(suite) == *name) {
+            Some(suite) if !selected.contains(suite) => selected.push(*suite),
+            Some(_) => {}
+            None if warn => tracing::warn!(
+                bundle = options.name,
+                suite = name,
+                "cipher suite is not available and is left out (only TLS 1.3 and ECDHE with AES-GCM or ChaCha20-Poly1305 are)"
+            ),
+            None => {}
+        }
+    }
+    selected
+}
+
+/// rustls spells TLS 1.3 suites `TLS13_AES_128_GCM_SHA256`.
+fn iana_name(suite: &SupportedCipherSuite) -> String {
+    let name = suite.suite().as_str().unwrap_or_default();
+    name.strip_prefix("TLS13_").map_or_else(|| name.to_owned(), |rest| format!("TLS_{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+    use super::*;
+
+    fn names(options: &BundleOptions) -> Vec<String> {
+        for_options(options, true).unwrap().cipher_suites.iter().map(iana_name).collect()
+    }
+
+    #[test]
+    fn aes_gcm_comes_first_by_default() {
+        let names = names(&BundleOptions::new("internal"));
+        assert!(names[0].starts_with("TLS_AES_"), "{names:?}");
+    }
+
+    #[test]
+    fn suites_are_taken_in_the_order_given_and_unknown_ones_dropped() {
+        let mut options = BundleOptions::new("internal");
+        options.cipher_suites = [
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            "TLS_RSA_WITH_AES_128_CBC_SHA",
+            "TLS_AES_128_GCM_SHA256",
+            "TLS_AES_128_GCM_SHA256",
+        ]
+        .map(String::from)
+        .into();
+        assert_eq!(names(&options), ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"]);
+    }
+
+    #[test]
+    fn no_usable_suite_is_an_error_that_names_usable_ones() {
+        let mut options = BundleOptions::new("internal");
+        options.cipher_suites = vec!["TLS_RSA_WITH_AES_128_CBC_SHA".into()];
+        let error = for_options(&options, false).unwrap_err().to_string();
+        assert!(error.contains("TLS_AES_128_GCM_SHA256") && error.contains("CBC"), "{error}");
+
+        options.cipher_suites = vec!["TLS_AES_128_GCM_SHA256".into()];
+        options.protocols = vec![ProtocolVersion::Tls12];
+        assert!(for_options(&options, false).is_err(), "a TLS 1.3 suite is of no use to TLS 1.2");
+    }
+}

@@ -1,0 +1,101 @@
+//! HTTP/1.1 and HTTP/2 over a [`Connection`], with the graceful end that a drain asks for.
+
+use crate::endpoint::connection::{Connection, ConnectionInfo};
+use hyper::body::{Body, Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use std::error::Error;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tower_service::Service;
+
+/// A request's head must arrive within this time.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An HTTP/2 peer that answers no ping for this long is gone.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Requests under way at once on one HTTP/2 connection.
+const MAX_CONCURRENT_STREAMS: u32 = 256;
+
+/// A connection that has not carried a request yet is left this long before a drain ends it: its first request is on
+/// the way, and HTTP/1.1 has no way to refuse it that the client could tell from a failure.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
+
+/// Serves `service` until the peer goes or the connection drains: HTTP/2 by GOAWAY, HTTP/1.1 by closing after the
+/// response. Each request carries the [`ConnectionInfo`] as an extension.
+pub async fn serve_connection<S, B>(connection: Connection, service: S)
+where
+    S: Service<http::Request<Incoming>, Response = http::Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let info = connection.info().clone();
+    let (seen, mut first_request) = watch::channel(false);
+    let service = Tagged { service, info: info.clone(), seen: Arc::new(seen) };
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS);
+    // ALPN has settled the version; without TLS the first bytes tell.
+    let builder = match info.alpn() {
+        Some(b"h2") => builder.http2_only(),
+        Some(b"http/1.1") => builder.http1_only(),
+        _ => builder,
+    };
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(service)));
+    let time_to_go = async {
+        info.draining().await;
+        // An error means that the service is gone, and the connection with it.
+        let _ = timeout(FIRST_REQUEST_GRACE, first_request.wait_for(|seen| *seen)).await;
+    };
+    let result = tokio::select! {
+        result = &mut serving => result,
+        () = time_to_go => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(peer = %info.peer_addr(), %error, "HTTP connection ended");
+    }
+}
+
+/// Adds what is known about the connection to each request.
+#[derive(Clone)]
+struct Tagged<S> {
+    service: S,
+    info: ConnectionInfo,
+    seen: Arc<watch::Sender<bool>>,
+}
+
+impl<S> Service<http::Request<Incoming>> for Tagged<S>
+where
+    S: Service<http::Request<Incoming>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Incoming>) -> Self::Future {
+        self.seen.send_if_modified(|seen| !std::mem::replace(seen, true));
+        request.extensions_mut().insert(self.info.clone());
+        self.service.call(request)
+    }
+}

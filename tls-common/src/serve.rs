@@ -1,0 +1,90 @@
+//! The one serve loop of every server: a permit, `accept`, a handshake of its own task, the handler; drain at the end.
+
+use crate::endpoint::acceptor::Acceptor;
+use crate::endpoint::connection::Connection;
+use crate::listener::Listener;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Pause after `accept` failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `shutdown`: then nothing more is accepted, live connections are told to drain, and handlers get the
+/// endpoint's drain grace to finish.
+///
+/// The loop never awaits a handshake; handshakes are bounded by the endpoint's permits and timeout, connections by its
+/// `max_connections` (a permit is taken *before* `accept`, so that overload waits in the kernel's backlog, not in
+/// memory). A listener made by [`Listener::bind_rebinding`] gets a new socket at each generation.
+pub async fn serve<H, F>(mut listener: Listener, acceptor: Acceptor, shutdown: CancellationToken, handler: H)
+where
+    H: Fn(Connection) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let endpoint = Arc::clone(acceptor.endpoint());
+    let tasks = TaskTracker::new();
+    let mut published = endpoint.tls.as_ref().map(crate::TlsContext::subscribe);
+    loop {
+        let Ok(permit) = Arc::clone(&endpoint.connections).acquire_owned().await else { break };
+        let tcp = loop {
+            let new_generation = async {
+                let changed = match &mut published {
+                    Some(published) => published.changed().await.is_ok(),
+                    None => false,
+                };
+                if !changed {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => break None,
+                () = new_generation => {
+                    if listener.rebind() {
+                        endpoint.counters.listener_rebinds.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                accepted = listener.accept() => match accepted {
+                    Ok(tcp) => break Some(tcp),
+                    Err(error) => {
+                        tracing::warn!(endpoint = %endpoint.name, %error, "cannot accept");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        };
+        let Some(tcp) = tcp else { break };
+        let connection = handle(acceptor.clone(), tcp, handler.clone());
+        tasks.spawn(async move {
+            connection.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    tasks.close();
+    endpoint.drain_all();
+    // Handshakes that were under way become connections after the first call.
+    let finished = async {
+        while timeout(ACCEPT_PAUSE, tasks.wait()).await.is_err() {
+            endpoint.drain_all();
+        }
+    };
+    if timeout(endpoint.policy.drain_grace, finished).await.is_err() {
+        tracing::warn!(endpoint = %endpoint.name, left = tasks.len(), "connections did not finish within the drain grace");
+    }
+}
+
+async fn handle<H, F>(acceptor: Acceptor, tcp: TcpStream, handler: H)
+where
+    H: Fn(Connection) -> F,
+    F: Future<Output = ()>,
+{
+    // The acceptor has counted and logged a failure.
+    if let Ok(connection) = acceptor.accept(tcp).await {
+        handler(connection).await;
+    }
+}

@@ -1,0 +1,254 @@
+//! Stores: from the bytes of a keystore or truststore to key and certificates. Pure: no IO, no clock.
+//!
+//! The decoders ([`pkcs12`], [`pem`]) only say what is in the file ([`Contents`]); what of it counts is decided here:
+//!
+//! - **Identity**: the certificate belongs to the key whose public key it carries, never by position or name alone.
+//!   With several key entries the first by alias (case-insensitive; entries without alias last) is taken, with a warning.
+//!   The chain is the leaf, then its issuers as far as the store has them.
+//! - **Trust**: certificates marked as trusted (every one of a PEM file; in PKCS12 those with Java's attribute), plus the
+//!   own certificate of each key entry, because Flink's recipe uses one file as keystore and truststore. Certificates
+//!   without the mark are ignored and counted in a warning, as Java does silently. No trusted certificate is an error:
+//!   an empty truststore is a mistake, not a wish to refuse everyone.
+
+mod pem;
+mod pkcs12;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use rustls::{
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate, X509Version};
+use zeroize::Zeroizing;
+
+use crate::{
+    MaterialError, Secret, StoreKind, StoreOptions,
+    error::{StoreFault, StorePart},
+};
+
+/// Our own key with its certificates, leaf first.
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: Zeroizing<PrivateKeyDer<'static>>,
+}
+
+/// A store's passwords after password files have been read.
+#[derive(Debug, Default)]
+pub(crate) struct ResolvedPasswords {
+    pub(crate) store: Option<Secret>,
+    pub(crate) key: Option<Secret>,
+}
+
+/// Reads a keystore.
+pub(crate) fn parse_identity(
+    bytes: &[u8],
+    options: &StoreOptions,
+    passwords: &ResolvedPasswords,
+) -> Result<Identity, MaterialError> {
+    decode(bytes, options, passwords)
+        .and_then(|contents| identity(contents, options))
+        .map_err(|fault| MaterialError::Store { part: StorePart::Keystore, path: options.path.clone(), fault })
+}
+
+/// Reads a truststore; never returns an empty list.
+pub(crate) fn parse_trust(
+    bytes: &[u8],
+    options: &StoreOptions,
+    passwords: &ResolvedPasswords,
+) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
+    decode(bytes, options, passwords)
+        .and_then(|contents| trust(contents, options))
+        .map_err(|fault| MaterialError::Store { part: StorePart::Truststore, path: options.path.clone(), fault })
+}
+
+/// What a decoder found in a file, in the file's order.
+#[derive(Default)]
+struct Contents {
+    keys: Vec<KeyEntry>,
+    certs: Vec<CertEntry>,
+}
+
+struct KeyEntry {
+    alias: Option<String>,
+    local_id: Option<Vec<u8>>,
+    key: Zeroizing<PrivateKeyDer<'static>>,
+}
+
+struct CertEntry {
+    local_id: Option<Vec<u8>>,
+    trusted: bool,
+    der: CertificateDer<'static>,
+}
+
+fn decode(bytes: &[u8], options: &StoreOptions, passwords: &ResolvedPasswords) -> Result<Contents, StoreFault> {
+    let found = sniff(bytes)?;
+    let name = |kind| match kind {
+        StoreKind::Pkcs12 => "PKCS12",
+        StoreKind::Pem => "PEM",
+        StoreKind::Auto => "auto",
+    };
+    if options.kind != StoreKind::Auto && options.kind != found {
+        return Err(StoreFault::WrongKind { configured: name(options.kind), found: name(found) });
+    }
+    match found {
+        StoreKind::Pem => pem::decode(bytes),
+        StoreKind::Pkcs12 | StoreKind::Auto => pkcs12::decode(bytes, passwords),
+    }
+}
+
+/// The format by content; never `Auto`.
+fn sniff(bytes: &[u8]) -> Result<StoreKind, StoreFault> {
+    match bytes {
+        [] => Err(StoreFault::Empty),
+        [0xfe, 0xed, 0xfe, 0xed, ..] => Err(StoreFault::JavaFormat { format: "JKS" }),
+        [0xce, 0xce, 0xce, 0xce, ..] => Err(StoreFault::JavaFormat { format: "JCEKS" }),
+        [0x30, ..] => Ok(StoreKind::Pkcs12), // a DER sequence
+        _ if contains(bytes, b"-----BEGIN ") => Ok(StoreKind::Pem),
+        _ => Err(StoreFault::UnknownFormat),
+    }
+}
+
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+fn identity(mut contents: Contents, options: &StoreOptions) -> Result<Identity, StoreFault> {
+    if contents.keys.is_empty() {
+        return Err(StoreFault::NoKey);
+    }
+    contents.keys.sort_by_key(|entry| (entry.alias.is_none(), entry.alias.as_ref().map(|alias| alias.to_lowercase())));
+    let certs = parse_all(&contents.certs)?;
+    let leaves = contents.keys.iter().map(|entry| leaf_of(entry, &contents.certs, &certs));
+    // The first key with a certificate; if none has one, what is wrong with the first key.
+    let mut fault = None;
+    let mut chosen = None;
+    for (index, leaf) in leaves.enumerate() {
+        match leaf {
+            Ok(leaf) => {
+                chosen = Some((index, leaf));
+                break;
+            }
+            Err(reason) => fault = fault.or(Some(reason)),
+        }
+    }
+    let Some((index, leaf)) = chosen else { return Err(fault.unwrap_or(StoreFault::NoKey)) };
+    if let Some(leaf) = certs.get(leaf)
+        && leaf.version() != X509Version::V3
+    {
+        return Err(StoreFault::Version1 { subject: leaf.subject().to_string() });
+    }
+    let chain = chain_from(leaf, &certs);
+    let chain = chain.into_iter().filter_map(|i| contents.certs.get(i)).map(|entry| entry.der.clone()).collect();
+    if contents.keys.len() > 1 {
+        let alias = contents.keys.get(index).and_then(|entry| entry.alias.as_deref()).unwrap_or("(without alias)");
+        let keys = contents.keys.len();
+        tracing::warn!(path = %options.path.display(), keys, alias, "keystore holds several keys, the first by alias is used");
+    }
+    Ok(Identity { chain, key: contents.keys.swap_remove(index).key })
+}
+
+fn trust(contents: Contents, options: &StoreOptions) -> Result<Vec<CertificateDer<'static>>, StoreFault> {
+    let certs = parse_all(&contents.certs)?;
+    let mut own = Vec::new();
+    let mut issuers = Vec::new();
+    for entry in &contents.keys {
+        if let Ok(leaf) = leaf_of(entry, &contents.certs, &certs) {
+            own.push(leaf);
+            issuers.extend(chain_from(leaf, &certs));
+        }
+    }
+    let mut trusted: Vec<CertificateDer<'static>> = Vec::new();
+    let mut untagged = 0;
+    for (index, entry) in contents.certs.into_iter().enumerate() {
+        if entry.trusted || own.contains(&index) {
+            if !trusted.contains(&entry.der) {
+                trusted.push(entry.der);
+            }
+        } else if !issuers.contains(&index) {
+            untagged += 1;
+        }
+    }
+    if trusted.is_empty() {
+        return Err(StoreFault::NoAnchor { untagged });
+    }
+    if untagged > 0 {
+        tracing::warn!(
+            path = %options.path.display(), ignored = untagged,
+            "truststore holds certificates without Java's trusted-certificate attribute; they are not trusted"
+        );
+    }
+    Ok(trusted)
+}
+
+fn parse_all(entries: &[CertEntry]) -> Result<Vec<X509Certificate<'_>>, StoreFault> {
+    entries.iter().map(|entry| parse(&entry.der)).collect()
+}
+
+fn parse(der: &[u8]) -> Result<X509Certificate<'_>, StoreFault> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok(_) => Err(StoreFault::BadCertificate("trailing bytes".into())),
+        Err(error) => Err(StoreFault::BadCertificate(error.to_string())),
+    }
+}
+
+/// Index of the certificate that carries the entry's public key; among several the one with the entry's local key id.
+fn leaf_of(entry: &KeyEntry, entries: &[CertEntry], certs: &[X509Certificate<'_>]) -> Result<usize, StoreFault> {
+    let signing = aws_lc_rs::sign::any_supported_type(&entry.key)
+        .map_err(|error| StoreFault::UnsupportedKey(error.to_string()))?;
+    let public = signing.public_key().ok_or_else(|| StoreFault::UnsupportedKey("no public key".into()))?;
+    let same_key = |(_, cert): &(usize, &X509Certificate<'_>)| cert.public_key().raw == public.as_ref();
+    let candidates: Vec<usize> = certs.iter().enumerate().filter(same_key).map(|(index, _)| index).collect();
+    let same_id =
+        |index: &&usize| entry.local_id.is_some() && entries.get(**index).is_some_and(|e| e.local_id == entry.local_id);
+    match candidates.iter().find(same_id).or(candidates.first()) {
+        Some(index) => Ok(*index),
+        None if certs.is_empty() => Err(StoreFault::NoCertificate),
+        None => Err(StoreFault::KeyMismatch),
+    }
+}
+
+/// Indices of `leaf` and its issuers, as far as `certs` has them, by name and (where both carry one) key identifier.
+fn chain_from(leaf: usize, certs: &[X509Certificate<'_>]) -> Vec<usize> {
+    let mut chain = vec![leaf];
+    while let Some(last) = chain.last().and_then(|index| certs.get(*index)) {
+        if last.issuer().as_raw() == last.subject().as_raw() {
+            break; // self-issued: the root
+        }
+        let issuer = certs
+            .iter()
+            .enumerate()
+            .find(|(index, candidate)| !chain.contains(index) && may_have_issued(candidate, last));
+        match issuer {
+            Some((index, _)) => chain.push(index),
+            None => break,
+        }
+    }
+    chain
+}
+
+fn may_have_issued(issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
+    let identifiers = (subject_key_identifier(issuer), authority_key_identifier(certificate));
+    issuer.subject().as_raw() == certificate.issuer().as_raw()
+        && match identifiers {
+            (Some(of_issuer), Some(wanted)) => of_issuer == wanted,
+            _ => true,
+        }
+}
+
+fn subject_key_identifier<'a>(certificate: &X509Certificate<'a>) -> Option<&'a [u8]> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0),
+        _ => None,
+    })
+}
+
+fn authority_key_identifier<'a>(certificate: &X509Certificate<'a>) -> Option<&'a [u8]> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(identifier) => identifier.key_identifier.as_ref().map(|id| id.0),
+        _ => None,
+    })
+}

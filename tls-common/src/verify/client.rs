@@ -1,0 +1,72 @@
+//! rustls' hook through which our servers judge a client's certificate.
+
+use std::sync::Arc;
+
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+};
+
+use super::{Judge, PeerRole};
+
+/// Judges clients.
+#[derive(Debug)]
+pub(crate) struct ClientVerifier {
+    judge: Arc<Judge>,
+    mandatory: bool,
+    hints: Vec<DistinguishedName>,
+}
+
+impl ClientVerifier {
+    /// With `mandatory` a client without a certificate is refused.
+    pub(crate) fn new(judge: Arc<Judge>, mandatory: bool) -> Self {
+        let hints = judge.issuer_names().into_iter().map(DistinguishedName::from).collect();
+        Self { judge, mandatory, hints }
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    /// Names of the issuers we accept; Java picks its certificate by them.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.judge.judge(end_entity, intermediates, PeerRole::Client, None, now)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, self.judge.algorithms())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, self.judge.algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.judge.algorithms().supported_schemes()
+    }
+}

@@ -1,0 +1,99 @@
+//! Which directories must be watched so that no change of a path goes unseen.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+/// Symlink chains longer than this are a loop (Linux gives up at 40).
+const MAX_HOPS: usize = 40;
+
+/// The directories that hold `path`, each symlink on the way to it, and the file it finally names.
+///
+/// A part that does not exist contributes the deepest directory above it that does, so that its (re)creation is seen.
+pub(super) fn watched_directories(path: &Path) -> BTreeSet<PathBuf> {
+    let mut directories = BTreeSet::new();
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    walk(&absolute, &mut directories, MAX_HOPS);
+    directories
+}
+
+fn walk(path: &Path, directories: &mut BTreeSet<PathBuf>, hops_left: usize) {
+    if hops_left == 0 {
+        return;
+    }
+    let mut here = PathBuf::new();
+    let mut components = path.components().peekable();
+    while let Some(component) = components.next() {
+        if component == Component::ParentDir {
+            here.pop();
+            continue;
+        }
+        let parent = here.clone();
+        here.push(component);
+        if component == Component::RootDir {
+            continue;
+        }
+        match std::fs::symlink_metadata(&here) {
+            Ok(meta) if meta.file_type().is_symlink() => {
+                directories.insert(parent.clone());
+                let Ok(target) = std::fs::read_link(&here) else { return };
+                let mut resolved = parent.join(target);
+                resolved.extend(components);
+                return walk(&resolved, directories, hops_left - 1);
+            }
+            Ok(_) if components.peek().is_none() => {
+                directories.insert(parent);
+            }
+            Ok(_) => {}
+            Err(_) => {
+                directories.insert(parent);
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_kubernetes_mount_is_watched_at_the_link_and_at_its_target() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("..2024")).unwrap();
+        std::fs::write(root.join("..2024/tls.crt"), b"x").unwrap();
+        symlink("..2024", root.join("..data")).unwrap();
+        symlink("..data/tls.crt", root.join("tls.crt")).unwrap();
+        let seen = watched_directories(&root.join("tls.crt"));
+        assert_eq!(seen, BTreeSet::from([root.clone(), root.join("..2024")]));
+    }
+
+    #[test]
+    fn a_symlinked_directory_is_watched_where_the_link_lies() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("v1")).unwrap();
+        std::fs::write(root.join("v1/key"), b"x").unwrap();
+        symlink(root.join("v1"), root.join("current")).unwrap();
+        let seen = watched_directories(&root.join("current/key"));
+        assert_eq!(seen, BTreeSet::from([root.clone(), root.join("v1")]));
+    }
+
+    #[test]
+    fn a_missing_directory_is_watched_from_above() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let seen = watched_directories(&root.join("gone/key"));
+        assert_eq!(seen, BTreeSet::from([root]));
+    }
+
+    #[test]
+    fn a_symlink_loop_ends() {
+        let root = tempfile::tempdir().unwrap();
+        symlink("b", root.path().join("a")).unwrap();
+        symlink("a", root.path().join("b")).unwrap();
+        assert!(!watched_directories(&root.path().join("a")).is_empty());
+    }
+}

@@ -1,0 +1,13 @@
+//! The process-wide file watcher: events are hints that mark a bundle dirty, nothing more.
+//!
+//! One inotify instance serves every bundle of the process (a user has 128 of them). For each registered path the
+//! directory of every symlink hop is watched, because a rename over a file or a swap of Kubernetes' `..data` link
+//! produces events in the directory only, and never under the file's own name. Therefore file names are not filtered:
+//! whether anything changed is decided by digests, see [`crate::TlsContext`].
+
+pub(crate) mod debounce;
+mod hops;
+mod service;
+
+pub(crate) use service::weak_listener;
+pub use service::{FileWatchListener, FileWatchService, WatchHandle};
