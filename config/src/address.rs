@@ -1,0 +1,68 @@
+//! From a host option and a port option to the address a service listens on.
+
+use crate::configuration::Configuration;
+use crate::error::ConfigError;
+use crate::option::ConfigOption;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use tokio::net::lookup_host;
+
+/// The address to listen on. IPv4 is preferred where a name has both; `localhost` is always 127.0.0.1.
+///
+/// # Errors
+/// A value of the wrong form, or a name that does not resolve.
+pub async fn bind_address(
+    configuration: &Configuration,
+    host: &ConfigOption<String>,
+    port: &ConfigOption<u16>,
+) -> Result<SocketAddr, ConfigError> {
+    let (name, port) = (configuration.get(host)?, configuration.get(port)?);
+    if name.eq_ignore_ascii_case("localhost") {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    let addresses = lookup_host((name.as_str(), port)).await.map(Iterator::collect::<Vec<_>>);
+    let found = addresses.and_then(|addresses| {
+        let chosen = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+        chosen.copied().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no address"))
+    });
+    found.map_err(|error| ConfigError::Unresolvable { key: host.key(), host: name, error })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+    use super::*;
+    use crate::options;
+
+    async fn address(host: &str) -> Result<SocketAddr, ConfigError> {
+        let configuration = Configuration::from_pairs([("rest.bind-address", host), ("rest.port", "0")]).unwrap();
+        bind_address(&configuration, &options::REST_BIND_ADDRESS, &options::REST_PORT).await
+    }
+
+    #[tokio::test]
+    async fn names_and_addresses() {
+        assert_eq!(address("localhost").await.unwrap(), "127.0.0.1:0".parse().unwrap());
+        assert_eq!(address("0.0.0.0").await.unwrap(), "0.0.0.0:0".parse().unwrap());
+        assert_eq!(address("::1").await.unwrap(), "[::1]:0".parse().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_is_named() {
+        let error = address("not a host").await.unwrap_err().to_string();
+        assert!(error.starts_with("`rest.bind-address: not a host`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn every_server_listens_on_loopback_unless_told_otherwise() {
+        let configuration = Configuration::default();
+        for (host, port) in [
+            (&options::JOBMANAGER_BIND_HOST, &options::JOBMANAGER_RPC_PORT),
+            (&options::TASKMANAGER_BIND_HOST, &options::TASKMANAGER_DATA_PORT),
+            (&options::BLOB_SERVER_BIND_HOST, &options::BLOB_SERVER_PORT),
+            (&options::REST_BIND_ADDRESS, &options::REST_PORT),
+        ] {
+            assert!(bind_address(&configuration, host, port).await.unwrap().ip().is_loopback());
+        }
+    }
+}

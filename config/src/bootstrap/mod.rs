@@ -1,0 +1,142 @@
+//! The `main` of a service: arguments, configuration, logging, runtime, signals and exit code.
+//!
+//! | exit code | |
+//! |---|---|
+//! | 0 | the service ended by itself or drained after SIGTERM or SIGINT |
+//! | 1 | it could not start or failed; the reason is one line on stderr |
+//! | 64 | bad arguments |
+
+mod arguments;
+mod logging;
+mod ready;
+
+pub use ready::announce;
+
+use crate::configuration::Configuration;
+use crate::tls::hangup;
+use arguments::Arguments;
+use std::env;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// How long blocking work (a file that is being read) may hold up the exit after the service itself is done.
+const BLOCKING_WORK_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs `service` with the arguments of this process; see [`run_with_args`].
+pub fn main<F, Fut, E>(service: &'static str, run: F) -> ExitCode
+where
+    F: FnOnce(Configuration, CancellationToken) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    run_with_args(service, env::args_os().skip(1), run)
+}
+
+/// Runs `service` with `args`, which do not contain the program's name: `--config-dir DIR` (default `conf`),
+/// `-Dkey=value` as often as needed, `--version`, `--help`.
+///
+/// `run` gets the loaded configuration and a token that is cancelled at SIGTERM or SIGINT; then it should drain and
+/// return. A second signal does not wait for that. SIGHUP makes every TLS context look at its files. The `Display` of
+/// its error should be one line that says what to do; make it the whole chain of causes.
+pub fn run_with_args<F, Fut, E>(service: &'static str, args: impl Iterator<Item = OsString>, run: F) -> ExitCode
+where
+    F: FnOnce(Configuration, CancellationToken) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    let arguments = match Arguments::parse(service, args) {
+        Ok(arguments) => arguments,
+        Err(exit_code) => return exit_code,
+    };
+    match start(service, &arguments, run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            let reason: Vec<&str> = reason.split_whitespace().collect();
+            eprintln!("{service}: {}", reason.join(" "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error is the line for stderr.
+fn start<F, Fut, E>(service: &'static str, arguments: &Arguments, run: F) -> Result<(), String>
+where
+    F: FnOnce(Configuration, CancellationToken) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    let line = |error: &dyn Display| error.to_string();
+    let configuration =
+        Configuration::load(&arguments.config_dir, &arguments.overrides).map_err(|error| line(&error))?;
+    logging::start(&configuration).map_err(|error| line(&error))?;
+    info!(service, version = env!("CARGO_PKG_VERSION"), config_dir = %arguments.config_dir.display(), "starting");
+    for (key, value) in configuration.masked() {
+        info!("configured {key}: {value}");
+    }
+    configuration.notes().iter().for_each(|note| info!("{note}"));
+    configuration.warnings().iter().for_each(|warning| warn!("{warning}"));
+    ready::remove_stale(&configuration).map_err(|error| line(&error))?;
+    let _remembering = hangup::remember_contexts();
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let result = runtime.block_on(async {
+        // Before the service starts: a signal that comes first must not kill the process half-way.
+        let signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+        let shutdown = CancellationToken::new();
+        supervise(run(configuration, shutdown.clone()), signals, shutdown).await
+    });
+    runtime.shutdown_timeout(BLOCKING_WORK_GRACE);
+    result
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn supervise<E: Display>(
+    service: impl Future<Output = Result<(), E>>,
+    mut signals: Signals,
+    shutdown: CancellationToken,
+) -> Result<(), String> {
+    let mut service = pin!(service);
+    loop {
+        let stop = tokio::select! {
+            result = &mut service => return result.map_err(|error| error.to_string()),
+            _ = signals.terminate.recv() => "SIGTERM",
+            _ = signals.interrupt.recv() => "SIGINT",
+            _ = signals.hangup.recv() => {
+                match hangup::reload_all() {
+                    0 => warn!("SIGHUP: nothing to reload, `security.ssl.reload` is false or TLS is off"),
+                    contexts => info!(contexts, "SIGHUP: looking at the TLS files"),
+                }
+                continue;
+            }
+        };
+        if shutdown.is_cancelled() {
+            return Err(format!("stopped by a second signal ({stop}) before it had drained"));
+        }
+        info!("{stop}: draining");
+        shutdown.cancel();
+    }
+}

@@ -1,0 +1,155 @@
+//! Options that choose between a few words.
+
+use super::{ConfigValue, Refusal};
+use tls_common::{EstablishedConnections, ProtocolVersion, StoreKind};
+
+/// `log.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl ConfigValue for LogFormat {
+    const FORM: &'static str = "`text` or `json`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match word(text).as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(Refusal::Malformed),
+        }
+    }
+}
+
+/// `taskmanager.data.transport`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DataTransport {
+    /// TCP, with TLS where internal TLS is on.
+    Tcp,
+}
+
+impl ConfigValue for DataTransport {
+    const FORM: &'static str = "`tcp`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match word(text).as_str() {
+            "tcp" => Ok(Self::Tcp),
+            "quic" => Err(Refusal::Because("QUIC comes with a later release; use `tcp`")),
+            _ => Err(Refusal::Malformed),
+        }
+    }
+}
+
+/// `security.ssl.provider`: Flink's two implementations of TLS, neither of which is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SslProvider {
+    /// Java's.
+    Jdk,
+    /// OpenSSL or BoringSSL through netty-tcnative.
+    OpenSsl,
+}
+
+impl ConfigValue for SslProvider {
+    const FORM: &'static str = "`JDK` or `OPENSSL`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match word(text).as_str() {
+            "jdk" => Ok(Self::Jdk),
+            "openssl" => Ok(Self::OpenSsl),
+            _ => Err(Refusal::Malformed),
+        }
+    }
+}
+
+/// `security.ssl.protocol`: at least one version, none twice, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProtocolVersions(Vec<ProtocolVersion>);
+
+impl ProtocolVersions {
+    /// The versions.
+    pub fn into_vec(self) -> Vec<ProtocolVersion> {
+        self.0
+    }
+}
+
+impl ConfigValue for ProtocolVersions {
+    const FORM: &'static str = "`TLSv1.2`, `TLSv1.3` or both separated by a comma";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let (mut tls12, mut tls13) = (false, false);
+        for name in text.split(',') {
+            match word(name).as_str() {
+                "tlsv1.2" => tls12 = true,
+                "tlsv1.3" => tls13 = true,
+                "tlsv1" | "tlsv1.0" | "tlsv1.1" | "sslv2" | "sslv3" => {
+                    return Err(Refusal::Because("TLS before 1.2 is broken and not available; use `TLSv1.2,TLSv1.3`"));
+                }
+                _ => return Err(Refusal::Malformed),
+            }
+        }
+        let versions = [(tls12, ProtocolVersion::Tls12), (tls13, ProtocolVersion::Tls13)];
+        Ok(Self(versions.into_iter().filter_map(|(enabled, version)| enabled.then_some(version)).collect()))
+    }
+}
+
+impl ConfigValue for StoreKind {
+    const FORM: &'static str = "`pkcs12`, `pem` or `auto`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match word(text).as_str() {
+            "auto" => Ok(Self::Auto),
+            "pkcs12" | "p12" | "pfx" => Ok(Self::Pkcs12),
+            "pem" => Ok(Self::Pem),
+            "jks" | "jceks" => Err(Refusal::Because(
+                "JKS comes with a later release: convert the store with \
+                 keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12",
+            )),
+            _ => Err(Refusal::Malformed),
+        }
+    }
+}
+
+impl ConfigValue for EstablishedConnections {
+    const FORM: &'static str = "`keep`, `drain-untrusted` or `renew`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match word(text).as_str() {
+            "keep" => Ok(Self::Keep),
+            "drain-untrusted" => Ok(Self::DrainUntrusted),
+            "renew" => Ok(Self::Renew),
+            _ => Err(Refusal::Malformed),
+        }
+    }
+}
+
+fn word(text: &str) -> String {
+    text.trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn protocol_versions() {
+        let both = vec![ProtocolVersion::Tls12, ProtocolVersion::Tls13];
+        assert_eq!(ProtocolVersions::parse("TLSv1.3, TLSv1.2,TLSv1.3").unwrap().into_vec(), both);
+        assert_eq!(ProtocolVersions::parse("TLSv1.2").unwrap().into_vec(), [ProtocolVersion::Tls12]);
+        assert_eq!(ProtocolVersions::parse(""), Err(Refusal::Malformed));
+        assert_eq!(ProtocolVersions::parse("TLS"), Err(Refusal::Malformed));
+        assert!(matches!(ProtocolVersions::parse("TLSv1.1,TLSv1.2"), Err(Refusal::Because(_))));
+    }
+
+    #[test]
+    fn java_keystores_are_refused_with_the_way_out() {
+        assert_eq!(StoreKind::parse("PKCS12"), Ok(StoreKind::Pkcs12));
+        let Err(Refusal::Because(advice)) = StoreKind::parse("JKS") else { panic!("accepted") };
+        assert!(advice.contains("keytool -importkeystore"), "{advice}");
+    }
+}
