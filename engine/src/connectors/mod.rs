@@ -1,0 +1,171 @@
+//! Connectors: where rows come from and where they go. Chosen by the option `connector`.
+//!
+//! # Sources
+//!
+//! Options of every source:
+//!
+//! | option | meaning |
+//! | --- | --- |
+//! | `rows-per-second` | rows per second of all subtasks together; absent: as fast as possible |
+//! | `watermark.column` | the TIMESTAMP column that is the event time |
+//! | `watermark.delay` | how far behind the highest event time seen a row may be (`24 h`); default 0 |
+//!
+//! **`filesystem`** reads CSV. Every file of a directory is a split; splits are spread over the
+//! subtasks and read in event-time order.
+//!
+//! | option | meaning |
+//! | --- | --- |
+//! | `path` | a file, or a directory of files; names that start with `.` or `_` are skipped; gzip is recognised by content |
+//! | `format` | `csv` |
+//! | `header` | `true` (default): the first line of each file names the columns, in the order of the table; `false`: no such line |
+//!
+//! An empty field is NULL. `TIMESTAMP` is read as RFC 3339 or `YYYY-MM-DD HH:MM:SS[.fff]`, in UTC.
+//!
+//! **`datagen`** makes rows up. Row *n* depends on the seed and *n* only, not on the parallelism.
+//!
+//! | option | meaning |
+//! | --- | --- |
+//! | `number-of-rows` | ends after so many rows; absent: never, unless a sequence ends |
+//! | `seed` | default 0 |
+//! | `fields.<f>.kind` | `random` (default) or `sequence` (`BIGINT`, `INT`, `DOUBLE`, `TIMESTAMP`) |
+//! | `fields.<f>.min`, `.max` | bounds of random numbers, both inclusive (`DOUBLE`: below max), and of `TIMESTAMP` and `DATE` |
+//! | `fields.<f>.length` | characters of a random STRING (hexadecimal); default 100 |
+//! | `fields.<f>.start`, `.end` | bounds of a sequence, both inclusive; a `TIMESTAMP` sequence counts milliseconds |
+//! | `fields.<f>.null-rate` | share of NULLs, 0 (default) to 1 |
+//!
+//! # Sinks
+//!
+//! **`filesystem`** writes JSON lines: `path` is a directory, `format` is `json`. Each subtask
+//! writes `part-<subtask>-0.jsonl`, under a hidden name until it has all its rows; an existing part
+//! is never overwritten. **`print`** writes JSON lines to standard output, after the subtask's
+//! number. **`blackhole`** forgets.
+
+mod blackhole;
+mod csv;
+mod datagen;
+mod files;
+mod filesystem;
+mod generate;
+mod json;
+mod print;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+
+use crate::error::{PlanError, TaskError};
+use crate::script::{OptionReader, Table};
+
+pub(crate) use files::plain_copy;
+pub(crate) use filesystem::FileSource;
+pub(crate) use json::write_lines;
+
+/// Most rows of a batch that a source makes.
+pub(crate) const BATCH_ROWS: usize = 8192;
+
+/// The names of all connectors, for messages.
+const CONNECTORS: &str = "filesystem, datagen, print, blackhole";
+
+/// One part of a source, read by one subtask. Blocking: runs on a thread of its own.
+pub(crate) type Split = Box<dyn Iterator<Item = Result<RecordBatch, TaskError>> + Send>;
+
+/// Where rows come from.
+pub(crate) trait Source: Debug + Send + Sync {
+    /// Whether the rows end.
+    fn bounded(&self) -> bool;
+    /// How many subtasks can share the work.
+    fn max_parallelism(&self) -> usize;
+    /// What it reads beyond its options, such as the names of the files, for the plan's
+    /// fingerprint.
+    fn canonical(&self) -> String;
+    /// The splits of one subtask. Batches have the columns `projection` and at most `batch_rows`
+    /// rows.
+    fn splits(&self, subtask: usize, parallelism: usize, projection: &[usize], batch_rows: usize) -> Vec<Split>;
+}
+
+/// A table that is read.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceTable {
+    pub(crate) table: Arc<Table>,
+    pub(crate) source: Arc<dyn Source>,
+    /// Of all subtasks together.
+    pub(crate) rows_per_second: Option<f64>,
+    pub(crate) event_time: Option<EventTime>,
+}
+
+/// The column that is the event time, and how much it may be out of order.
+#[derive(Debug, Clone)]
+pub(crate) struct EventTime {
+    pub(crate) column: String,
+    pub(crate) delay: Duration,
+}
+
+impl SourceTable {
+    /// Checks the options of a table that a query reads. Blocking: lists directories.
+    pub(crate) fn open(table: &Arc<Table>) -> Result<Self, PlanError> {
+        let mut options = table.options.reader();
+        let rows_per_second = options.parse("rows-per-second", "a positive number", positive)?;
+        let event_time = event_time(&table.schema, &mut options)?;
+        let source: Arc<dyn Source> = match table.options.connector() {
+            "filesystem" => Arc::new(FileSource::open(table, &mut options)?),
+            "datagen" => Arc::new(datagen::DataGen::open(&table.schema, &mut options)?),
+            "print" | "blackhole" => {
+                return Err(options.error(format!("connector '{}' can only be written to", table.options.connector())));
+            }
+            other => return Err(options.error(format!("unknown connector '{other}'; known: {CONNECTORS}"))),
+        };
+        options.finish()?;
+        Ok(Self { table: Arc::clone(table), source, rows_per_second, event_time })
+    }
+}
+
+fn positive(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
+}
+
+fn event_time(schema: &SchemaRef, options: &mut OptionReader<'_>) -> Result<Option<EventTime>, PlanError> {
+    let column = options.text("watermark.column");
+    let delay = options.duration("watermark.delay")?;
+    let Some(column) = column else {
+        return match delay {
+            None => Ok(None),
+            Some(_) => Err(options.error("option 'watermark.delay' needs 'watermark.column'")),
+        };
+    };
+    match schema.field_with_name(&column).map(|field| field.data_type()) {
+        Ok(DataType::Timestamp(..)) => Ok(Some(EventTime { column, delay: delay.unwrap_or_default() })),
+        Ok(other) => Err(options.error(format!("'watermark.column' = '{column}' is {other}, not a TIMESTAMP"))),
+        Err(_) => Err(options.error(format!("'watermark.column' = '{column}' is not a column of the table"))),
+    }
+}
+
+/// Where rows go.
+pub(crate) trait Sink: Debug + Send + Sync {
+    /// Opens the part of one subtask. Blocking.
+    fn open(&self, subtask: usize) -> Result<Box<dyn SinkWriter>, TaskError>;
+}
+
+/// The open part of one subtask of a sink. Blocking: lives on a thread of its own. Dropped
+/// unfinished, it leaves nothing behind.
+pub(crate) trait SinkWriter: Send {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), TaskError>;
+    /// Makes what was written final.
+    fn finish(self: Box<Self>) -> Result<(), TaskError>;
+}
+
+/// Checks the options of the table that the `INSERT` names.
+pub(crate) fn sink(table: &Table) -> Result<Arc<dyn Sink>, PlanError> {
+    let mut options = table.options.reader();
+    let sink: Arc<dyn Sink> = match table.options.connector() {
+        "filesystem" => Arc::new(filesystem::FileSink::open(table, &mut options)?),
+        "print" => Arc::new(print::Print::new(&table.name)),
+        "blackhole" => Arc::new(blackhole::BlackHole),
+        "datagen" => return Err(options.error("connector 'datagen' can only be read")),
+        other => return Err(options.error(format!("unknown connector '{other}'; known: {CONNECTORS}"))),
+    };
+    options.finish()?;
+    Ok(sink)
+}

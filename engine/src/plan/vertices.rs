@@ -1,0 +1,83 @@
+//! Cuts a pipeline at its exchanges: each piece is a vertex.
+
+use std::sync::Arc;
+
+use super::harvest::{Pipeline, Step};
+use super::{InputPlan, OutputPlan, VertexPlan, fingerprint};
+use crate::connectors::Sink;
+use crate::error::PlanError;
+use crate::graph::{Edge, JobGraph, Ship, Vertex, VertexId};
+use crate::operators::OperatorPlan;
+
+/// A vertex in the making.
+struct Piece {
+    input: InputPlan,
+    parallelism: usize,
+    plans: Vec<OperatorPlan>,
+    names: Vec<String>,
+}
+
+impl Piece {
+    fn add(&mut self, plan: OperatorPlan, name: String) {
+        self.plans.push(plan);
+        // A filter and a projection are one Calc to the reader.
+        if self.names.last() != Some(&name) {
+            self.names.push(name);
+        }
+    }
+
+    fn finish(self, id: usize, output: OutputPlan) -> Vertex {
+        Vertex {
+            id: VertexId(id),
+            name: self.names.join(" -> "),
+            parallelism: self.parallelism,
+            operators: self.names,
+            plan: VertexPlan { input: self.input, operators: self.plans, output },
+        }
+    }
+}
+
+pub(super) fn assemble(
+    pipeline: Pipeline,
+    sink: Arc<dyn Sink>,
+    sink_name: &str,
+    parallelism: usize,
+    canonical: &str,
+) -> Result<JobGraph, PlanError> {
+    let Pipeline { source, read, steps } = pipeline;
+    let mut names = vec![format!("Source: {}", source.table.name)];
+    names.extend(read.event_time.map(|_| "Watermark".to_owned()));
+    let mut piece = Piece {
+        parallelism: parallelism.min(source.source.max_parallelism()),
+        input: InputPlan::Source(read),
+        plans: Vec::new(),
+        names,
+    };
+    let mut vertices = Vec::new();
+    for step in steps {
+        match step {
+            Step::Operator { plan, name } => piece.add(plan, name),
+            Step::Exchange { schema, key } => {
+                // Without a key there is one group of rows, hence one subtask.
+                let parallelism = if key.is_empty() { 1 } else { parallelism };
+                let next = Piece {
+                    input: InputPlan::Exchange(Arc::clone(&schema)),
+                    parallelism,
+                    plans: Vec::new(),
+                    names: Vec::new(),
+                };
+                let done = std::mem::replace(&mut piece, next);
+                vertices.push(done.finish(vertices.len(), OutputPlan::Exchange { schema, key }));
+            }
+        }
+    }
+    piece.names.push(format!("Sink: {sink_name}"));
+    vertices.push(piece.finish(vertices.len(), OutputPlan::Sink { table: sink_name.to_owned(), sink }));
+    let edges = (1..vertices.len()).map(|to| Edge { from: to - 1, to, ship: Ship::Hash }).collect();
+    Ok(JobGraph {
+        name: format!("insert-into_{sink_name}"),
+        vertices,
+        edges,
+        fingerprint: fingerprint::digest(canonical),
+    })
+}
