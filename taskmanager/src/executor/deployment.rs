@@ -1,0 +1,91 @@
+//! A task as the JobManager hands it over, parsed: what is missing or contradicts itself is refused here and nowhere
+//! else.
+
+use proto::blob::Digest;
+use proto::frame::ChannelId;
+use proto::ids::{AttemptId, InvalidId, JobId, TaskManagerId};
+use proto::v1;
+
+use crate::shuffle::{ChannelSpec, Peer};
+
+/// A task to run.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    pub job: JobId,
+    pub attempt: AttemptId,
+    pub vertex: usize,
+    pub subtask: usize,
+    /// `name (1/2)`, for the log.
+    pub name: String,
+    pub slot: u32,
+    pub script: Script,
+    /// What the plan must come out as.
+    pub fingerprint: String,
+    /// Per edge into the vertex, one channel per upstream subtask.
+    pub inputs: Vec<Vec<ChannelSpec>>,
+    /// Per edge out of the vertex, one channel per downstream subtask.
+    pub outputs: Vec<Vec<ChannelSpec>>,
+}
+
+/// What to plan, and where to get it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Script {
+    pub digest: Digest,
+    pub parallelism: usize,
+    pub blob_host: String,
+    pub blob_port: u16,
+}
+
+/// The JobManager's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDeployment {
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    #[error("the deployment has no valid {0}")]
+    Field(&'static str),
+}
+
+impl Deployment {
+    /// `own` is the TaskManager that parses: channels to it stay inside.
+    pub fn parse(message: v1::TaskDeployment, own: &TaskManagerId) -> Result<Self, InvalidDeployment> {
+        let channels = |edges: Vec<v1::EdgeDeployment>| {
+            let specs =
+                |edge: v1::EdgeDeployment| edge.channels.into_iter().map(|channel| spec(channel, own)).collect();
+            edges.into_iter().map(specs).collect::<Result<_, InvalidDeployment>>()
+        };
+        Ok(Self {
+            job: message.job_id.parse()?,
+            attempt: message.attempt_id.parse()?,
+            vertex: message.vertex as usize,
+            subtask: message.subtask as usize,
+            name: message.name,
+            slot: message.slot,
+            script: Script {
+                digest: message.sql_sha256.parse().map_err(|_| InvalidDeployment::Field("sql_sha256"))?,
+                parallelism: message.parallelism as usize,
+                blob_host: message.blob_host,
+                blob_port: port(message.blob_port).ok_or(InvalidDeployment::Field("blob_port"))?,
+            },
+            fingerprint: message.fingerprint,
+            inputs: channels(message.inputs)?,
+            outputs: channels(message.outputs)?,
+        })
+    }
+}
+
+fn spec(channel: v1::ChannelDeployment, own: &TaskManagerId) -> Result<ChannelSpec, InvalidDeployment> {
+    let id: [u8; 16] = channel.channel_id.try_into().map_err(|_| InvalidDeployment::Field("channel_id"))?;
+    let address = channel.peer.ok_or(InvalidDeployment::Field("peer"))?;
+    let peer: TaskManagerId = address.id.parse()?;
+    let peer = if peer == *own {
+        Peer::Local
+    } else {
+        let data_port = port(address.data_port).ok_or(InvalidDeployment::Field("data_port"))?;
+        Peer::Remote { id: peer, host: address.host, data_port }
+    };
+    Ok(ChannelSpec { id: ChannelId::from_bytes(id), peer })
+}
+
+fn port(port: u32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port != 0)
+}

@@ -1,0 +1,159 @@
+//! The tasks of this TaskManager: taken in, run, cancelled, reported.
+//!
+//! Everything belongs to a *session*, one registration at the JobManager. When a session is over (the JobManager
+//! restarted, or had given this TaskManager up), so are its tasks: nobody waits for them any more.
+
+mod channels;
+pub mod deployment;
+pub mod plans;
+pub mod report;
+pub mod table;
+mod task;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine::TaskMetrics;
+use proto::ids::{AttemptId, InstanceId, TaskManagerId};
+use proto::v1;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::deployment::Deployment;
+use self::plans::Plans;
+use self::report::{Progress, Reporter, wire_metrics};
+use self::table::{NotAdmitted, TaskTable};
+use self::task::Task;
+use crate::rpc::jobmanager::JobManager;
+use crate::shuffle::Shuffle;
+
+/// Why a task was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Nobody's: either side has not heard of the other's restart yet, or this TaskManager is stopping.
+    #[error("not registered as instance {0} (any more, or yet)")]
+    OtherSession(InstanceId),
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+}
+
+/// See the module's documentation. Clones are the same.
+#[derive(Clone)]
+pub struct Executor {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    own: TaskManagerId,
+    shuffle: Shuffle,
+    plans: Plans,
+    jobmanager: JobManager,
+    /// Never held across an await.
+    state: Mutex<State>,
+}
+
+struct State {
+    session: Option<Session>,
+    tasks: TaskTable<Handle>,
+}
+
+#[derive(Clone)]
+struct Session {
+    instance: InstanceId,
+    /// Cancels every task.
+    over: CancellationToken,
+    running: TaskTracker,
+}
+
+struct Handle {
+    cancel: CancellationToken,
+    metrics: Arc<TaskMetrics>,
+}
+
+impl Executor {
+    pub fn new(own: TaskManagerId, slots: u32, shuffle: Shuffle, plans: Plans, jobmanager: JobManager) -> Self {
+        let state = Mutex::new(State { session: None, tasks: TaskTable::new(slots) });
+        Self { shared: Arc::new(Shared { own, shuffle, plans, jobmanager, state }) }
+    }
+
+    /// Takes a task; how it goes is reported to the JobManager. Repeating it changes nothing.
+    pub fn submit(&self, instance: InstanceId, deployment: Deployment) -> Result<(), SubmitError> {
+        let mut state = self.state();
+        let session = state.session.clone().filter(|session| session.instance == instance);
+        let session = session.ok_or(SubmitError::OtherSession(instance))?;
+        let metrics = Arc::new(TaskMetrics::default());
+        let cancel = session.over.child_token();
+        let handle = Handle { cancel: cancel.clone(), metrics: Arc::clone(&metrics) };
+        if state.tasks.admit(deployment.job, deployment.attempt, deployment.slot, handle)? {
+            let executor = self.clone();
+            session.running.spawn(executor.run(session.clone(), deployment, metrics, cancel));
+        }
+        Ok(())
+    }
+
+    /// Asks a task to stop; answers whether it is here.
+    pub fn cancel(&self, attempt: AttemptId) -> bool {
+        let state = self.state();
+        let handle = state.tasks.get(attempt);
+        if let Some(handle) = handle {
+            handle.cancel.cancel();
+        }
+        handle.is_some()
+    }
+
+    /// Registered: tasks of this instance are taken from now on.
+    pub fn begin_session(&self, instance: InstanceId) {
+        self.state().session = Some(Session { instance, over: CancellationToken::new(), running: TaskTracker::new() });
+    }
+
+    /// No longer registered: takes nothing more, cancels every task and waits until they have ended.
+    pub async fn end_session(&self) {
+        let session = self.state().session.take();
+        if let Some(Session { over, running, .. }) = session {
+            over.cancel();
+            running.close();
+            running.wait().await;
+        }
+    }
+
+    /// Slots without a task, and every task that has not ended or whose end the JobManager has not acknowledged.
+    pub fn report(&self) -> (u32, Vec<v1::TaskReport>) {
+        let state = self.state();
+        let report = |(attempt, handle): (AttemptId, &Handle)| v1::TaskReport {
+            attempt_id: attempt.to_string(),
+            metrics: Some(wire_metrics(&handle.metrics)),
+        };
+        (state.tasks.free_slots(), state.tasks.iter().map(report).collect())
+    }
+
+    async fn run(self, session: Session, deployment: Deployment, metrics: Arc<TaskMetrics>, cancel: CancellationToken) {
+        let Shared { own, shuffle, plans, jobmanager, .. } = &*self.shared;
+        let attempt = deployment.attempt;
+        let reporter = Reporter {
+            jobmanager: jobmanager.clone(),
+            own: own.clone(),
+            instance: session.instance,
+            job: deployment.job,
+            attempt,
+            metrics: Arc::clone(&metrics),
+        };
+        let task = Task { deployment, shuffle: shuffle.clone(), plans: plans.clone(), metrics, cancel: cancel.clone() };
+        let (progress, watched) = watch::channel(Progress::start());
+        // The slot is free before the JobManager hears of the end: it may fill it at once.
+        let work = task.run(&progress, || self.state().tasks.end(attempt));
+        let reports = session.over.run_until_cancelled(reporter.run(watched, &cancel));
+        tokio::join!(work, reports);
+        self.state().tasks.remove(attempt);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor").field("own", &self.shared.own).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! The TaskManager: registers at the JobManager, runs the tasks it is handed, and exchanges their data with other
+//! TaskManagers.
+//!
+//! ```text
+//!  JobManager ◀── rpc::jobmanager ◀── membership (register, heartbeats) ◀─┐
+//!             ──▶ rpc::task_executor ──▶ executor (slots, task life cycle)─┘
+//!                                            │ per task: plan (blob server), channels, engine::run_task
+//!  other TaskManagers ◀──────────────▶ shuffle
+//! ```
+
+mod error;
+pub mod executor;
+mod hardware;
+pub mod membership;
+pub mod rpc;
+pub mod settings;
+pub mod shuffle;
+
+use config::{ConfigOption, Configuration, address, bootstrap, options, tls};
+use proto::ids::TaskManagerId;
+use proto::v1;
+use tls_common::grpc::RotatingChannel;
+use tls_common::{Listener, http, serve};
+use tokio_util::sync::CancellationToken;
+
+pub use error::TaskManagerError;
+
+use executor::Executor;
+use executor::plans::Plans;
+use membership::Membership;
+use rpc::jobmanager::JobManager;
+use settings::Settings;
+use shuffle::Shuffle;
+
+/// What gRPC speaks over TLS.
+const ALPN_H2: &str = "h2";
+
+/// Serves until `shutdown`, then leaves the cluster, ends the tasks and returns. Announces the addresses `rpc` and
+/// `data` once they can be called; whether there is a JobManager yet does not matter for that.
+pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(), TaskManagerError> {
+    let settings = Settings::new(&config)?;
+    let context = tls::internal_context(&config).await?;
+    let rpc = tls::internal_endpoint(&config, tls::Internal::Rpc, context.as_ref())?;
+    let data = tls::internal_endpoint(&config, tls::Internal::Data, context.as_ref())?;
+    let blob = tls::internal_endpoint(&config, tls::Internal::Blob, context.as_ref())?;
+    let rpc_listener = listen(&config, &options::TASKMANAGER_RPC_PORT).await?;
+    let data_listener = listen(&config, &options::TASKMANAGER_DATA_PORT).await?;
+    let (rpc_address, data_address) = (rpc_listener.local_addr(), data_listener.local_addr());
+    let id = match settings.id {
+        Some(id) => id,
+        None => TaskManagerId::random(&format!("{}:{}", settings.host, rpc_address.port()))?,
+    };
+
+    // The servers outlive `shutdown` until the tasks have ended.
+    let serving = CancellationToken::new();
+    let (shuffle, shuffle_server) =
+        Shuffle::start(id.clone(), data.clone(), data_listener, settings.shuffle, serving.clone()).await;
+    let channel = RotatingChannel::new(rpc.connector(&[ALPN_H2]), settings.jobmanager_host, settings.jobmanager_port);
+    let jobmanager = JobManager::new(channel, settings.call_patience);
+    let plans = Plans::new(blob.connector(&[proto::blob::ALPN]));
+    let executor = Executor::new(id.clone(), settings.slots, shuffle.clone(), plans, jobmanager.clone());
+    let routes = rpc::routes(id.clone(), executor.clone());
+    let rpc_acceptor = rpc.acceptor(&[ALPN_H2]);
+    let membership = Membership {
+        jobmanager,
+        executor,
+        shuffle,
+        address: v1::TaskManagerAddress {
+            id: id.to_string(),
+            host: settings.host,
+            rpc_port: rpc_address.port().into(),
+            data_port: data_address.port().into(),
+        },
+        slots: settings.slots,
+        hardware: hardware::read(),
+        endpoints: vec![rpc, data, blob],
+    };
+
+    bootstrap::announce(&config, "taskmanager", &[("rpc", rpc_address), ("data", data_address)])?;
+    let rpc_server = serve(rpc_listener, rpc_acceptor, serving.clone(), move |connection| {
+        http::serve_connection(connection, routes.clone())
+    });
+    let member = async {
+        membership.run(&shutdown).await;
+        serving.cancel();
+    };
+    tokio::join!(rpc_server, shuffle_server, member);
+    Ok(())
+}
+
+async fn listen(config: &Configuration, port: &'static ConfigOption<u16>) -> Result<Listener, TaskManagerError> {
+    let address = address::bind_address(config, &options::TASKMANAGER_BIND_HOST, port).await?;
+    Listener::bind(address).await.map_err(|source| TaskManagerError::Listen {
+        address,
+        port_option: port.key(),
+        source,
+    })
+}

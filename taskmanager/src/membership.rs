@@ -1,0 +1,145 @@
+//! Being part of the cluster: register, send heartbeats, register again when told to, leave in good order.
+
+use std::time::Duration;
+
+use proto::ids::{AttemptId, InstanceId};
+use proto::v1;
+use tls_common::Endpoint;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::executor::Executor;
+use crate::rpc::jobmanager::JobManager;
+use crate::shuffle::Shuffle;
+
+/// Pause after a JobManager that does not answer, or does not want us, has been tried for a while.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long leaving may take: telling the JobManager, then ending the tasks.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Shortest heartbeat interval this TaskManager follows.
+const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// What the JobManager is told, and whom it is told by.
+#[derive(Debug)]
+pub struct Membership {
+    pub jobmanager: JobManager,
+    pub executor: Executor,
+    pub shuffle: Shuffle,
+    pub address: v1::TaskManagerAddress,
+    pub slots: u32,
+    pub hardware: v1::Hardware,
+    /// Whose state heartbeats carry.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One registration.
+#[derive(Debug, Clone, Copy)]
+struct Registered {
+    instance: InstanceId,
+    heartbeat_interval: Duration,
+}
+
+impl Membership {
+    /// Stays registered until `shutdown`; then leaves and ends the tasks.
+    pub async fn run(&self, shutdown: &CancellationToken) {
+        while let Some(registered) = shutdown.run_until_cancelled(self.register()).await {
+            self.executor.begin_session(registered.instance);
+            if shutdown.run_until_cancelled(self.stay(registered)).await.is_none() {
+                self.leave(registered).await;
+                return;
+            }
+            tracing::warn!(instance = %registered.instance, "the JobManager does not know this TaskManager any more: cancelling all tasks");
+            self.executor.end_session().await;
+        }
+    }
+
+    /// Tries for ever.
+    async fn register(&self) -> Registered {
+        let request = v1::RegisterRequest {
+            address: Some(self.address.clone()),
+            incarnation: InstanceId::random().to_string(),
+            slots: self.slots,
+            hardware: Some(self.hardware),
+        };
+        loop {
+            let refusal = match self.jobmanager.register(request.clone()).await {
+                Ok(answer) => match answer.instance_id.parse() {
+                    Ok(instance) => {
+                        tracing::info!(%instance, id = self.address.id, "registered at the JobManager");
+                        let heartbeat_interval =
+                            Duration::from_millis(answer.heartbeat_interval_ms).max(HEARTBEAT_INTERVAL_MIN);
+                        return Registered { instance, heartbeat_interval };
+                    }
+                    Err(error) => error.to_string(),
+                },
+                Err(status) => status.message().to_owned(),
+            };
+            tracing::warn!(error = refusal, "cannot register at the JobManager yet; trying on");
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Sends heartbeats until the JobManager does not know us. One that does not answer is waited for.
+    async fn stay(&self, registered: Registered) {
+        let mut beats = interval(registered.heartbeat_interval);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            beats.tick().await;
+            match self.jobmanager.heartbeat(self.heartbeat(registered.instance)).await {
+                Ok(answer) if !answer.known => return,
+                Ok(answer) => answer.cancel_attempt_ids.iter().for_each(|attempt| self.cancel(attempt)),
+                Err(status) => tracing::warn!(error = status.message(), "the JobManager does not answer; trying on"),
+            }
+        }
+    }
+
+    fn heartbeat(&self, instance: InstanceId) -> v1::HeartbeatRequest {
+        let endpoints: Vec<_> = self.endpoints.iter().map(Endpoint::status).collect();
+        let (free_slots, tasks) = self.executor.report();
+        v1::HeartbeatRequest {
+            task_manager_id: self.address.id.clone(),
+            instance_id: instance.to_string(),
+            free_slots,
+            tasks,
+            endpoints_json: json(&endpoints),
+            shuffle_json: json(&self.shuffle.stats()),
+        }
+    }
+
+    fn cancel(&self, attempt: &str) {
+        match attempt.parse::<AttemptId>() {
+            Ok(attempt) => {
+                tracing::info!(%attempt, "the JobManager does not want this task any more");
+                self.executor.cancel(attempt);
+            }
+            Err(error) => tracing::warn!(%error, "heartbeat answer"),
+        }
+    }
+
+    /// The JobManager is told first, so that nobody deploys here or waits for what ends now.
+    async fn leave(&self, registered: Registered) {
+        let request = v1::UnregisterRequest {
+            task_manager_id: self.address.id.clone(),
+            instance_id: registered.instance.to_string(),
+            reason: "it was shut down".to_owned(),
+        };
+        match timeout(LEAVE_PATIENCE, self.jobmanager.unregister(request)).await {
+            Ok(Ok(_)) => tracing::info!("left the cluster"),
+            Ok(Err(status)) => tracing::warn!(error = status.message(), "could not tell the JobManager of leaving"),
+            Err(_) => tracing::warn!("could not tell the JobManager of leaving: it does not answer"),
+        }
+        if timeout(LEAVE_PATIENCE, self.executor.end_session()).await.is_err() {
+            tracing::warn!("tasks did not end within {} s", LEAVE_PATIENCE.as_secs());
+        }
+    }
+}
+
+/// Numbers, text and maps with text keys: nothing that JSON does not have.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| {
+        tracing::error!(%error, "status as JSON");
+        String::new()
+    })
+}

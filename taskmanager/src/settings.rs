@@ -1,0 +1,54 @@
+//! The TaskManager's part of the configuration, read once.
+
+use std::time::Duration;
+
+use config::{Configuration, options};
+use proto::ids::TaskManagerId;
+
+use crate::error::TaskManagerError;
+use crate::shuffle::ShuffleOptions;
+
+/// Most slots a JobManager takes of one TaskManager.
+const SLOTS_MAX: usize = 1_024;
+
+/// How this process works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The configured name; `None`: one is made from the address.
+    pub id: Option<TaskManagerId>,
+    /// Told to the others.
+    pub host: String,
+    pub slots: u32,
+    pub jobmanager_host: String,
+    pub jobmanager_port: u16,
+    /// How long a call to the JobManager is repeated before the log says that it does not answer.
+    pub call_patience: Duration,
+    pub shuffle: ShuffleOptions,
+}
+
+impl Settings {
+    pub fn new(config: &Configuration) -> Result<Self, TaskManagerError> {
+        let slots = config.get(&options::TASKMANAGER_NUMBER_OF_TASK_SLOTS)?;
+        let slots = match u32::try_from(slots) {
+            Ok(count) if (1..=SLOTS_MAX).contains(&slots) => count,
+            _ => return Err(TaskManagerError::Slots { slots, max: SLOTS_MAX }),
+        };
+        let id = config.get_optional(&options::TASKMANAGER_RESOURCE_ID)?;
+        Ok(Self {
+            id: id.map(|id| id.parse()).transpose()?,
+            host: config.get(&options::TASKMANAGER_HOST)?,
+            slots,
+            jobmanager_host: config.get(&options::JOBMANAGER_RPC_ADDRESS)?,
+            jobmanager_port: config.get(&options::JOBMANAGER_RPC_PORT)?,
+            call_patience: config.get(&options::PEKKO_ASK_TIMEOUT)?,
+            shuffle: ShuffleOptions {
+                window_bytes: config.get(&options::TASKMANAGER_NETWORK_CHANNEL_WINDOW)?.bytes(),
+                retained_bytes: config.get(&options::TASKMANAGER_NETWORK_CHANNEL_RETAINED)?.bytes(),
+                receive_buffer_bytes: config.get(&options::TASKMANAGER_NETWORK_RECEIVE_BUFFER)?.bytes(),
+                reconnect_timeout: config.get(&options::TASKMANAGER_NETWORK_RECONNECT_TIMEOUT)?,
+                open_timeout: config.get(&options::TASKMANAGER_NETWORK_OPEN_TIMEOUT)?,
+                ..ShuffleOptions::default()
+            },
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! The first words on a connection, before it belongs to a session: the accepting side says who it is, then the dialling side.
+//!
+//! The accepting side speaks first, because a TLS 1.3 client learns only from its first read whether its certificate was accepted.
+
+use std::io;
+use std::pin::Pin;
+
+use bytes::BytesMut;
+use proto::frame::{Chunks, Decoder, ErrorCode, Frame, FrameError, Hello, VERSION};
+use proto::ids::TaskManagerId;
+use tls_common::Connection;
+use tokio::io::{AsyncBufRead as _, AsyncBufReadExt, AsyncWriteExt};
+
+/// Why a connection does not get as far as a session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GreetingError {
+    /// The network's or the peer's fault.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer does not speak our protocol.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The peer broke the protocol.
+    #[error("the first frame is not a hello")]
+    NotAHello,
+    /// The versions differ: the operator's fault.
+    #[error("it speaks version {0} of the data plane's protocol, this TaskManager version {VERSION}")]
+    Version(u16),
+    /// Another TaskManager answers at the address.
+    #[error("TaskManager {0} answers there")]
+    WrongPeer(TaskManagerId),
+    /// The peer refused, and says why.
+    #[error("refused ({code:?}): {message}")]
+    Refused { code: ErrorCode, message: String },
+    /// The peer is slow, or something else than a TaskManager.
+    #[error("no hello within {0:?}")]
+    Timeout(std::time::Duration),
+}
+
+/// What the accepting side says of itself.
+pub(super) fn accepting_hello(own: &TaskManagerId) -> Hello {
+    Hello { version: VERSION, task_manager: own.clone(), session: 0, connection: 0, resumed: false }
+}
+
+/// Reads the peer's hello and nothing beyond it.
+pub(super) async fn read_hello(connection: &mut Connection, decoder: &mut Decoder) -> Result<Hello, GreetingError> {
+    loop {
+        let bytes = connection.fill_buf().await?;
+        if bytes.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let mut rest = bytes;
+        let frame = decoder.decode(&mut rest)?;
+        let taken = bytes.len() - rest.len();
+        Pin::new(&mut *connection).consume(taken);
+        match frame {
+            None => {}
+            Some(Frame::Hello(hello)) if hello.version == VERSION => return Ok(hello),
+            Some(Frame::Hello(hello)) => return Err(GreetingError::Version(hello.version)),
+            Some(Frame::Error { code, message }) => return Err(GreetingError::Refused { code, message }),
+            Some(_) => return Err(GreetingError::NotAHello),
+        }
+    }
+}
+
+/// Writes one frame and waits until it has left.
+pub(super) async fn write(connection: &mut Connection, frame: &Frame<Chunks>) -> io::Result<()> {
+    let mut bytes = BytesMut::new();
+    frame.encode(&mut bytes);
+    connection.write_all(&bytes).await?;
+    connection.flush().await
+}

@@ -1,0 +1,478 @@
+//! The session under a network that does its worst. The property: whatever happens to connections, every channel delivers exactly what was
+//! sent, in order, and neither side keeps more than the credit allows.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::frame::{ChannelId, Chunks, FRAME_CHARGE_BYTES, Frame, PayloadKind};
+use rand::Rng;
+
+use super::*;
+use crate::shuffle::error::{ChannelError, Violation};
+use crate::shuffle::testing::{Faults, Pair, TestChannel};
+
+const MAX_PAYLOAD: usize = 3000;
+
+/// Small bounds, so that they are reached.
+fn options() -> ShuffleOptions {
+    ShuffleOptions {
+        window_bytes: 8 << 10,
+        receive_buffer_bytes: 24 << 10,
+        min_window_bytes: 1 << 10,
+        max_payload_bytes: MAX_PAYLOAD + 8,
+        retained_bytes: 8 << 10,
+        reconnect_timeout: Duration::from_secs(3600),
+        open_timeout: Duration::from_secs(3600),
+        max_connections: 6,
+        ..ShuffleOptions::default()
+    }
+}
+
+/// One seed: chaos, then peace, in which everything must come to its end.
+fn exact_under_chaos(seed: u64) {
+    let mut pair = Pair::new(seed, options());
+    pair.faults = Faults {
+        delay_ms: pair.rng.random_range(0..200),
+        refuse: pair.rng.random_range(0.0..0.5),
+        room: pair.rng.random_range(1_000..100_000),
+    };
+    let mut channels: Vec<_> = (0..pair.rng.random_range(1..6u8))
+        .map(|number| TestChannel::open(&mut pair, usize::from(number % 2), number))
+        .collect();
+    let totals: Vec<_> = channels.iter().map(|_| pair.rng.random_range(0..120u64)).collect();
+    let chaos = pair.rng.random_range(0..60);
+    let mut finished = vec![false; channels.len()];
+
+    for round in 0..2_000 {
+        let peace = round >= chaos;
+        if peace {
+            pair.faults = Faults { delay_ms: 5, refuse: 0.0, room: 64 << 10 };
+        } else {
+            misbehave(&mut pair);
+        }
+        for ((channel, total), finished) in channels.iter_mut().zip(&totals).zip(&mut finished) {
+            if peace || pair.rng.random_bool(0.7) {
+                for _ in 0..pair.rng.random_range(0..20) {
+                    let length = if pair.rng.random_bool(0.2) { MAX_PAYLOAD } else { pair.rng.random_range(0..200) };
+                    if channel.sent == *total || !channel.send(&mut pair, length).unwrap() {
+                        break;
+                    }
+                }
+            }
+            if channel.sent == *total && !*finished {
+                channel.finish(&mut pair);
+                *finished = true;
+            }
+            if peace || pair.rng.random_bool(0.5) {
+                for _ in 0..pair.rng.random_range(0..30) {
+                    if !channel.read(&mut pair).unwrap() {
+                        break;
+                    }
+                }
+            }
+        }
+        check_bounds(&pair, channels.len());
+        let pause = pair.rng.random_range(0..400);
+        pair.run_for(pause);
+        assert_eq!(pair.violations, [], "seed {seed}");
+        if channels.iter().all(|channel| channel.ended && channel.is_finished(&mut pair).unwrap()) {
+            break;
+        }
+    }
+    for (channel, total) in channels.iter().zip(&totals) {
+        assert!(channel.ended && channel.read == *total, "seed {seed}: {} of {total}", channel.read);
+        assert!(channel.is_finished(&mut pair).unwrap(), "seed {seed}");
+        channel.close(&mut pair);
+    }
+    pair.run_for(20_000);
+    for side in &pair.sides {
+        let stats = side.session.stats();
+        assert_eq!(
+            (stats.senders, stats.receivers, stats.retained_bytes, side.pool.held()),
+            (0, 0, 0, 0),
+            "seed {seed}"
+        );
+        assert!(stats.connections <= 1, "seed {seed}: {stats:?}");
+    }
+}
+
+/// Rotations, deaths of all kinds.
+fn misbehave(pair: &mut Pair) {
+    for link in pair.links() {
+        let mut notice = || pair.rng.random_bool(0.8).then(|| pair.rng.random_range(0..3000));
+        let notices = [notice(), notice()];
+        match pair.rng.random_range(0..10) {
+            0 => pair.kill(link, notices),
+            1 => pair.sides[0].session.leave(link),
+            2 => pair.sides[1].session.leave(link),
+            _ => {}
+        }
+    }
+}
+
+fn check_bounds(pair: &Pair, channels: usize) {
+    let channels = channels as u64;
+    let payload = pair.options.max_payload_bytes as u64 + FRAME_CHARGE_BYTES;
+    for side in &pair.sides {
+        let retained = side.session.stats().retained_bytes;
+        assert!(retained <= channels * (pair.options.retained_bytes + payload), "{retained} retained");
+        let held = side.pool.held();
+        assert!(
+            held <= pair.options.receive_buffer_bytes + channels * (pair.options.min_window_bytes + payload),
+            "{held} held"
+        );
+    }
+}
+
+#[test]
+fn every_channel_is_exact_whatever_happens_to_connections() {
+    // More with SHUFFLE_SEEDS=100000.
+    let seeds = std::env::var("SHUFFLE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(500);
+    for seed in 0..seeds {
+        exact_under_chaos(seed);
+    }
+}
+
+/// A pair with one channel from each side, connected.
+fn connected(options: ShuffleOptions) -> (Pair, [TestChannel; 2]) {
+    let mut pair = Pair::new(1, options);
+    let channels = [TestChannel::open(&mut pair, 0, 1), TestChannel::open(&mut pair, 1, 2)];
+    pair.run_for(500);
+    assert_eq!(pair.links().len(), 1);
+    (pair, channels)
+}
+
+#[test]
+fn a_rotation_moves_the_traffic_without_resending_anything() {
+    let (mut pair, mut channels) = connected(options());
+    for rotation in 0..50 {
+        let old = pair.links();
+        pair.sides[rotation % 2].session.leave(old[0]);
+        for _ in 0..100 {
+            for channel in &mut channels {
+                let _ = channel.send(&mut pair, 500).unwrap();
+                channel.read_all(&mut pair).unwrap();
+            }
+            pair.run_for(10);
+        }
+        assert_eq!(pair.links().len(), 1, "the old connection is closed");
+        assert_ne!(pair.links(), old);
+    }
+    for side in &pair.sides {
+        let stats = side.session.stats();
+        assert_eq!(
+            (stats.migrations, stats.reconnects, stats.retransmitted_bytes, stats.duplicate_frames),
+            (50, 0, 0, 0)
+        );
+    }
+}
+
+#[test]
+fn an_idle_session_rotates_as_well() {
+    let (mut pair, channels) = connected(options());
+    let old = pair.links();
+    pair.sides[1].session.leave(old[0]);
+    pair.run_for(1_000);
+    assert_eq!(pair.links().len(), 1);
+    assert_ne!(pair.links(), old);
+    drop(channels);
+}
+
+#[test]
+fn both_connections_carry_data_during_a_move() {
+    let (mut pair, [mut channel, _]) = connected(options());
+    pair.faults.delay_ms = 0;
+    pair.run_for(100);
+    while channel.send(&mut pair, 500).unwrap() {}
+    // The new connection becomes ready while the payloads on the old one are still under way.
+    pair.faults.delay_ms = 1_000;
+    pair.run_for(0);
+    let old = pair.links()[0];
+    pair.sides[0].session.leave(old);
+    pair.run_for(50);
+    pair.faults.delay_ms = 0;
+    for _ in 0..100 {
+        channel.read_all(&mut pair).unwrap();
+        let _ = channel.send(&mut pair, 500).unwrap();
+        pair.run_for(50);
+    }
+    channel.read_all(&mut pair).unwrap();
+    assert_eq!(channel.read, channel.sent);
+    assert_eq!(pair.sides[1].session.stats().duplicate_frames, 0);
+}
+
+#[test]
+fn a_stopped_reader_stops_only_its_channel() {
+    let mut pair = Pair::new(1, options());
+    let mut channels: Vec<_> = (0..20).map(|number| TestChannel::open(&mut pair, 0, number)).collect();
+    for _ in 0..500 {
+        for (number, channel) in channels.iter_mut().enumerate() {
+            while channel.send(&mut pair, 300).unwrap() {}
+            if number > 0 {
+                channel.read_all(&mut pair).unwrap();
+            }
+        }
+        check_bounds(&pair, 20);
+        pair.run_for(50);
+    }
+    let (stopped, moving) = channels.split_first().unwrap();
+    assert!(stopped.sent < 100);
+    assert!(moving.iter().all(|channel| channel.read > 500), "the others go on");
+}
+
+#[test]
+fn control_frames_go_before_payloads() {
+    let (mut pair, [mut out, mut back]) = connected(options());
+    assert!(out.send(&mut pair, 3000).unwrap() && back.send(&mut pair, 3000).unwrap());
+    pair.run_for(100);
+    assert!(out.send(&mut pair, 3000).unwrap());
+    back.read_all(&mut pair).unwrap();
+    let (link, now) = (pair.links()[0], pair.now());
+    let mut frames = Vec::new();
+    pair.sides[0].session.transmit(link, 1 << 20, now, &mut frames);
+    assert!(matches!(frames[..], [Frame::Credit { .. }, Frame::Payload { .. }]), "{frames:?}");
+}
+
+#[test]
+fn channels_take_turns() {
+    let roomy = ShuffleOptions {
+        window_bytes: 1 << 20,
+        receive_buffer_bytes: 8 << 20,
+        retained_bytes: 1 << 20,
+        max_payload_bytes: 32 << 10,
+        ..options()
+    };
+    let mut pair = Pair::new(1, roomy);
+    let mut channels: Vec<_> = (0..3).map(|number| TestChannel::open(&mut pair, 0, number)).collect();
+    pair.run_for(500);
+    for channel in &mut channels {
+        while channel.send(&mut pair, 16_000).unwrap() {}
+    }
+    let (link, now) = (pair.links()[0], pair.now());
+    let mut frames = Vec::new();
+    pair.sides[0].session.transmit(link, 600 << 10, now, &mut frames);
+    let mut bytes = BTreeMap::new();
+    for frame in &frames {
+        if let Frame::Payload { channel, .. } = frame {
+            *bytes.entry(*channel).or_insert(0) += frame.payload_bytes();
+        }
+    }
+    assert_eq!(bytes.len(), 3);
+    assert!(bytes.values().all(|bytes| (150 << 10..260 << 10).contains(bytes)), "{bytes:?}");
+}
+
+#[test]
+fn a_peer_without_a_connection_is_lost_after_the_timeout() {
+    let (mut pair, [mut channel, mut back]) =
+        connected(ShuffleOptions { reconnect_timeout: Duration::from_secs(10), ..options() });
+    assert!(back.send(&mut pair, 10).unwrap());
+    pair.run_for(1_000);
+    pair.faults.refuse = 1.0;
+    let link = pair.links()[0];
+    pair.kill(link, [Some(0), Some(0)]);
+    pair.run_for(9_900);
+    assert!(channel.send(&mut pair, 10).is_ok(), "not yet");
+    pair.run_for(200);
+    let lost = channel.send(&mut pair, 10).unwrap_err();
+    assert_eq!(
+        lost,
+        ChannelError::PeerLost { peer: "acceptor".parse().unwrap(), cause: "connection reset".to_owned() }
+    );
+    assert!(back.read(&mut pair).unwrap(), "what has arrived can be read");
+    assert!(matches!(back.read(&mut pair), Err(ChannelError::PeerLost { .. })));
+    for channel in [&channel, &back] {
+        channel.close(&mut pair);
+    }
+    pair.run_for(0);
+    assert!(pair.sides.iter().all(|side| side.session.is_unused() && side.pool.held() == 0));
+}
+
+#[test]
+fn after_a_loss_new_channels_get_a_new_session() {
+    let (mut pair, lost) = connected(ShuffleOptions { reconnect_timeout: Duration::from_secs(10), ..options() });
+    // Registered before the loss, but never answered: it is no part of what was lost.
+    let link = pair.links()[0];
+    pair.faults.refuse = 1.0;
+    pair.kill(link, [Some(0), None]);
+    pair.run_for(0);
+    let mut early = TestChannel::open(&mut pair, 1, 9);
+    pair.run_for(11_000);
+    pair.faults.refuse = 0.0;
+    let mut late = TestChannel::open(&mut pair, 0, 8);
+    for channel in &lost {
+        channel.close(&mut pair);
+    }
+    for channel in [&mut early, &mut late] {
+        pair.run_for(10_000);
+        assert!(channel.send(&mut pair, 10).unwrap());
+        channel.finish(&mut pair);
+        pair.run_for(1_000);
+        channel.read_all(&mut pair).unwrap();
+        assert!(channel.ended && channel.is_finished(&mut pair).unwrap());
+    }
+}
+
+#[test]
+fn an_end_that_does_not_appear_is_reported_by_name() {
+    let options = ShuffleOptions { open_timeout: Duration::from_secs(30), ..options() };
+    let waited = options.open_timeout;
+    let (mut pair, _channels) = connected(options);
+    let now = pair.now();
+    let sender = pair.sides[0].session.open_sender(ChannelId::from_bytes([7; 16]), now).unwrap();
+    let receiver = pair.sides[0].session.open_receiver(ChannelId::from_bytes([8; 16]), now).unwrap();
+    pair.run_for(31_000);
+    let expected = ChannelError::NotOpened { peer: "TaskManager acceptor".to_owned(), waited, cause: None };
+    assert_eq!(pair.sides[0].session.poll_finish(sender), Err(expected.clone()));
+    assert_eq!(pair.sides[0].session.read(receiver), Err(expected));
+    pair.sides[0].session.close_sender(sender);
+    pair.sides[0].session.close_receiver(receiver);
+    pair.run_for(1_000);
+    assert_eq!(
+        (pair.sides[0].session.stats().senders, pair.sides[0].session.stats().receivers),
+        (1, 1),
+        "both are forgotten"
+    );
+}
+
+#[test]
+fn an_open_waits_for_its_receiver() {
+    let (mut pair, _channels) = connected(options());
+    let (id, now) = (ChannelId::from_bytes([7; 16]), pair.now());
+    let sender = pair.sides[0].session.open_sender(id, now).unwrap();
+    pair.run_for(60_000);
+    let chunks = Chunks::from([Bytes::from_static(b"x")]);
+    assert!(pair.sides[0].session.send(sender, PayloadKind::Data, chunks.clone()).unwrap().is_some(), "no credit yet");
+    let now = pair.now();
+    pair.sides[1].session.open_receiver(id, now).unwrap();
+    pair.run_for(1_000);
+    assert!(pair.sides[0].session.send(sender, PayloadKind::Data, chunks).unwrap().is_none());
+}
+
+#[test]
+fn dropping_an_end_reaches_the_other() {
+    let (mut pair, [mut aborted, mut closed]) = connected(options());
+    assert!(aborted.send(&mut pair, 10).unwrap() && closed.send(&mut pair, 10).unwrap());
+    pair.sides[aborted.from].session.close_sender(aborted.sender);
+    pair.sides[1 - closed.from].session.close_receiver(closed.receiver);
+    pair.run_for(1_000);
+    assert!(aborted.read(&mut pair).unwrap());
+    assert_eq!(aborted.read(&mut pair), Err(ChannelError::SenderAborted));
+    assert_eq!(closed.send(&mut pair, 10), Err(ChannelError::ReceiverClosed));
+    pair.sides[1 - aborted.from].session.close_receiver(aborted.receiver);
+    pair.sides[closed.from].session.close_sender(closed.sender);
+    pair.run_for(1_000);
+    for side in &pair.sides {
+        let stats = side.session.stats();
+        assert_eq!((stats.senders, stats.receivers, side.pool.held()), (0, 0, 0));
+    }
+}
+
+/// Lets side 0 say `frame` and returns what side 1 thinks of it.
+fn judge(prepare: impl FnOnce(&mut Pair, &mut [TestChannel; 2]), frame: Frame<Chunks>) -> Violation {
+    let (mut pair, mut channels) = connected(options());
+    prepare(&mut pair, &mut channels);
+    pair.run_for(1_000);
+    let link = pair.links()[0];
+    pair.inject(0, link, &frame);
+    pair.run_for(100);
+    assert_eq!(pair.violations.len(), 1, "{frame:?}");
+    assert_eq!(pair.sides[1].session.stats().violations, 1);
+    // The connection is cut, the session lives on.
+    pair.run_for(10_000);
+    assert_ne!(pair.links(), [link]);
+    for channel in &mut channels {
+        assert!(channel.send(&mut pair, 10).unwrap());
+        pair.run_for(1_000);
+        channel.read_all(&mut pair).unwrap();
+        assert_eq!(channel.read, channel.sent);
+    }
+    pair.violations.pop().unwrap()
+}
+
+#[test]
+fn a_peer_that_breaks_the_protocol_is_cut_off() {
+    let payload = |channel, sequence, length| Frame::Payload {
+        kind: PayloadKind::Data,
+        channel,
+        sequence,
+        body: Chunks::from([Bytes::from(vec![0; length])]),
+    };
+    let nothing = |_: &mut Pair, _: &mut [TestChannel; 2]| {};
+    assert_eq!(judge(nothing, payload(99, 0, 1)), Violation::UnknownChannel(99));
+    assert_eq!(judge(nothing, payload(1, 500, 1)), Violation::Sequence { channel: 1, sequence: 500, next: 0 });
+    assert_eq!(
+        judge(nothing, Frame::Open { channel: 1, id: ChannelId::from_bytes([9; 16]) }),
+        Violation::ChannelReused(1)
+    );
+    assert_eq!(
+        judge(nothing, Frame::Open { channel: 5, id: ChannelId::from_bytes([1; 16]) }),
+        Violation::ChannelReused(5)
+    );
+    assert_eq!(
+        judge(nothing, Frame::Credit { channel: 1, next: 1, limit: 0 }),
+        Violation::Acknowledgement { channel: 1, next: 1, sent: 0 }
+    );
+    assert_eq!(judge(nothing, Frame::Credit { channel: 7, next: 0, limit: 0 }), Violation::UnknownChannel(7));
+    assert_eq!(judge(nothing, Frame::Resume), Violation::OutOfTurn("Resume"));
+    assert_eq!(judge(nothing, Frame::FinAck), Violation::OutOfTurn("FinAck"));
+    let spend =
+        |pair: &mut Pair, channels: &mut [TestChannel; 2]| while channels[0].send(pair, MAX_PAYLOAD).unwrap() {};
+    assert!(matches!(judge_credit(spend), Violation::Credit { channel: 1, .. }));
+}
+
+/// As [`judge`], for a sender that goes on without credit; its channel cannot be used after that.
+fn judge_credit(spend: impl FnOnce(&mut Pair, &mut [TestChannel; 2])) -> Violation {
+    let (mut pair, mut channels) = connected(options());
+    spend(&mut pair, &mut channels);
+    pair.run_for(1_000);
+    let link = pair.links()[0];
+    for beyond in 0..2 {
+        let body = Chunks::from([Bytes::from(vec![0; MAX_PAYLOAD])]);
+        let sequence = channels[0].sent + beyond;
+        pair.inject(0, link, &Frame::Payload { kind: PayloadKind::Data, channel: 1, sequence, body });
+    }
+    pair.run_for(100);
+    pair.violations.pop().unwrap()
+}
+
+#[test]
+fn nonsense_in_any_order_never_panics() {
+    for seed in 0..300 {
+        let (mut pair, mut channels) = connected(ShuffleOptions { max_pending_opens: 8, ..options() });
+        pair.rng = rand::SeedableRng::seed_from_u64(seed);
+        for _ in 0..200 {
+            let mut pick = |max: u64| pair.rng.random_range(0..max);
+            let (channel, sequence) = (pick(4) as u32, pick(6));
+            let frame = match pick(12) {
+                0 => Frame::Open { channel, id: ChannelId::from_bytes([pick(4) as u8; 16]) },
+                1 | 2 => Frame::Payload {
+                    kind: PayloadKind::Data,
+                    channel,
+                    sequence,
+                    body: Chunks::from([Bytes::from(vec![0; pick(3000) as usize])]),
+                },
+                3 => Frame::Finish { channel, sequence, aborted: pick(2) == 0 },
+                4 => Frame::Credit { channel, next: sequence, limit: pick(u64::MAX) },
+                5 => Frame::Stop { channel, reason: StopReason::Closed },
+                6 => Frame::Resume,
+                7 => Frame::GoAway,
+                8 => Frame::Fin,
+                9 => Frame::FinAck,
+                _ => Frame::Ping,
+            };
+            let side = usize::from(pick(2) == 0);
+            if let Some(link) = pair.links().first() {
+                pair.inject(side, *link, &frame);
+            }
+            for channel in &mut channels {
+                let _ = channel.send(&mut pair, 100);
+                let _ = pair.sides[1 - channel.from].session.read(channel.receiver);
+            }
+            let pause = pair.rng.random_range(0..50);
+            pair.run_for(pause);
+            check_bounds(&pair, 8);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The data plane over real sockets: plain, TLS under rotation, and through a network that cuts connections.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod proxy;
+mod stores;
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::frame::{Chunks, Decoder, ErrorCode, Frame, Hello, VERSION};
+use tls_common::{ConnectionPolicy, HandshakeLimits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::*;
+use proxy::Proxy;
+use stores::Stores;
+
+/// One TaskManager's data plane.
+struct Node {
+    id: TaskManagerId,
+    shuffle: Shuffle,
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl Node {
+    async fn start(id: &str, endpoint: Endpoint, options: ShuffleOptions) -> Self {
+        let id: TaskManagerId = id.parse().unwrap();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr();
+        let shutdown = CancellationToken::new();
+        let (shuffle, server) = Shuffle::start(id.clone(), endpoint, listener, options, shutdown.clone()).await;
+        Self { id, shuffle, address, shutdown, server: tokio::spawn(server) }
+    }
+
+    async fn plain(id: &str) -> Self {
+        Self::start(id, plain(), ShuffleOptions::default()).await
+    }
+
+    /// A channel's spec as seen from elsewhere.
+    fn at(&self, channel: u8) -> ChannelSpec {
+        self.at_port(channel, self.address.port())
+    }
+
+    fn at_port(&self, channel: u8, data_port: u16) -> ChannelSpec {
+        let peer = Peer::Remote { id: self.id.clone(), host: "127.0.0.1".to_owned(), data_port };
+        ChannelSpec { id: ChannelId::from_bytes([channel; 16]), peer }
+    }
+
+    fn stats_of(&self, peer: &Node) -> PeerStats {
+        self.shuffle.stats().peers.get(&peer.id).cloned().unwrap_or_default()
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.server.await.unwrap();
+    }
+}
+
+fn plain() -> Endpoint {
+    Endpoint::new("data", None, ConnectionPolicy::default(), HandshakeLimits::default())
+}
+
+fn local(channel: u8) -> ChannelSpec {
+    ChannelSpec { id: ChannelId::from_bytes([channel; 16]), peer: Peer::Local }
+}
+
+/// A channel from one node to another.
+fn channel(from: &Node, to: &Node, number: u8) -> (ChannelSender, ChannelReceiver) {
+    (from.shuffle.sender(to.at(number)).unwrap(), to.shuffle.receiver(from.at(number)).unwrap())
+}
+
+/// Sends `count` payloads that carry their number, of lengths that differ, and finishes.
+fn send_all(mut sender: ChannelSender, count: u64) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let filling = Bytes::from(vec![0xa5; 20_000]);
+        for number in 0..count {
+            let kind = if number % 10 == 0 { PayloadKind::Event } else { PayloadKind::Data };
+            let length = if number % 50 == 0 { 20_000 } else { (number % 300) as usize };
+            let chunks = vec![Bytes::copy_from_slice(&number.to_le_bytes()), filling.slice(..length)];
+            sender.send(kind, chunks).await.unwrap();
+        }
+        sender.finish().await.unwrap();
+    })
+}
+
+/// Reads to the end; every payload must be the next one.
+fn receive_all(mut receiver: ChannelReceiver, count: u64) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        for number in 0..count {
+            let (kind, payload) = receiver.recv().await.unwrap().expect("the channel ends too early");
+            assert_eq!(payload[..8], number.to_le_bytes(), "not the next payload");
+            let length = if number % 50 == 0 { 20_000 } else { (number % 300) as usize };
+            assert_eq!(payload.len(), 8 + length);
+            assert_eq!(kind == PayloadKind::Event, number % 10 == 0);
+        }
+        assert_eq!(receiver.recv().await, Ok(None));
+    })
+}
+
+async fn all(tasks: Vec<JoinHandle<()>>) {
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channels_carry_everything_in_order_both_ways() {
+    let (a, b) = (Node::plain("a").await, Node::plain("b").await);
+    let mut tasks = Vec::new();
+    for number in 0..8 {
+        let (from, to) = if number % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        let (sender, receiver) = channel(from, to, number);
+        tasks.push(send_all(sender, 20_000));
+        tasks.push(receive_all(receiver, 20_000));
+    }
+    all(tasks).await;
+    let stats = a.stats_of(&b);
+    assert_eq!((stats.connections, stats.senders, stats.retransmitted_bytes, stats.violations), (1, 0, 0, 0));
+    assert_eq!(stats.frames_out, 4 * 20_001);
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_lose_nothing() {
+    let (a, b) = (Node::plain("a").await, Node::plain("b").await);
+    let proxy = Proxy::start(b.address, 1_500_000).await;
+    let mut tasks = Vec::new();
+    for number in 0..4 {
+        let sender = a.shuffle.sender(b.at_port(number, proxy.port)).unwrap();
+        tasks.push(send_all(sender, 25_000));
+        tasks.push(receive_all(b.shuffle.receiver(a.at(number)).unwrap(), 25_000));
+        let receiver = a.shuffle.receiver(b.at_port(100 + number, proxy.port)).unwrap();
+        tasks.push(receive_all(receiver, 25_000));
+        tasks.push(send_all(b.shuffle.sender(a.at(100 + number)).unwrap(), 25_000));
+    }
+    all(tasks).await;
+    proxy.calm_down();
+    let stats = a.stats_of(&b);
+    assert!(proxy.cut.load(Ordering::Relaxed) > 10, "the network was too kind");
+    assert!(stats.reconnects > 10 && stats.violations == 0, "{stats:?}");
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotations_under_load_lose_nothing_and_resend_nothing() {
+    let mut stores = Stores::new();
+    let (at_a, at_b) = (stores.endpoint().await, stores.endpoint().await);
+    let a = Node::start("a", at_a.clone(), ShuffleOptions::default()).await;
+    let b = Node::start("b", at_b.clone(), ShuffleOptions::default()).await;
+    let mut tasks = Vec::new();
+    for number in 0..2 {
+        let (sender, receiver) = channel(&a, &b, number);
+        tasks.extend([send_all(sender, 100_000), receive_all(receiver, 100_000)]);
+        let (sender, receiver) = channel(&b, &a, 100 + number);
+        tasks.extend([send_all(sender, 100_000), receive_all(receiver, 100_000)]);
+    }
+    let mut rotations = 0;
+    let mut published = [&at_a, &at_b].map(|endpoint| endpoint.tls().unwrap().subscribe());
+    while tasks.iter().any(|task| !task.is_finished()) {
+        published.iter_mut().for_each(|published| drop(published.borrow_and_update()));
+        stores.rotate();
+        for published in &mut published {
+            published.changed().await.unwrap();
+        }
+        rotations += 1;
+    }
+    all(tasks).await;
+    let stats = a.stats_of(&b);
+    assert!(rotations > 5 && stats.migrations > 5, "{rotations} rotations, {stats:?}");
+    assert_eq!((stats.reconnects, stats.retransmitted_bytes, stats.violations), (0, 0, 0), "{stats:?}");
+    assert_eq!((at_a.status().killed, at_b.status().killed), (0, 0));
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn a_local_channel_hands_over_without_copying() {
+    let node = Node::plain("a").await;
+    let mut sender = node.shuffle.sender(local(1)).unwrap();
+    let mut receiver = node.shuffle.receiver(local(1)).unwrap();
+    let payload = Bytes::from_static(b"as it is");
+    sender.send(PayloadKind::Data, vec![payload.clone()]).await.unwrap();
+    let (_, received) = receiver.recv().await.unwrap().unwrap();
+    assert_eq!((received.as_ptr(), received.len()), (payload.as_ptr(), payload.len()));
+    let tasks = vec![send_all(sender, 0), receive_all(receiver, 0)];
+    all(tasks).await;
+    let tasks = vec![
+        send_all(node.shuffle.sender(local(2)).unwrap(), 10_000),
+        receive_all(node.shuffle.receiver(local(2)).unwrap(), 10_000),
+    ];
+    all(tasks).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_end_learns_what_became_of_the_other() {
+    let (a, b) = (Node::plain("a").await, Node::plain("b").await);
+    let remote = channel(&a, &b, 1);
+    let within = (a.shuffle.sender(local(2)).unwrap(), a.shuffle.receiver(local(2)).unwrap());
+    for (mut sender, mut receiver) in [remote, within] {
+        sender.send(PayloadKind::Data, vec![Bytes::from_static(b"last")]).await.unwrap();
+        drop(sender);
+        assert_eq!(receiver.recv().await, Ok(Some((PayloadKind::Data, Bytes::from_static(b"last")))));
+        assert_eq!(receiver.recv().await, Err(ChannelError::SenderAborted));
+    }
+    let remote = channel(&a, &b, 3);
+    let within = (a.shuffle.sender(local(4)).unwrap(), a.shuffle.receiver(local(4)).unwrap());
+    for (mut sender, receiver) in [remote, within] {
+        drop(receiver);
+        let closed = async {
+            loop {
+                if let Err(error) = sender.send(PayloadKind::Data, vec![Bytes::from_static(b"x")]).await {
+                    return error;
+                }
+            }
+        };
+        // A remote receiver that was dropped before it was opened is one that never was.
+        let error = tokio::time::timeout(Duration::from_millis(500), closed).await;
+        assert!(matches!(error, Ok(ChannelError::ReceiverClosed) | Err(_)), "{error:?}");
+    }
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn an_end_is_registered_once() {
+    let (a, b) = (Node::plain("a").await, Node::plain("b").await);
+    let _sender = a.shuffle.sender(b.at(1)).unwrap();
+    let _local = a.shuffle.sender(local(1)).unwrap();
+    let twice = ChannelError::AlreadyRegistered(ChannelId::from_bytes([1; 16]));
+    assert_eq!(a.shuffle.sender(b.at(1)).unwrap_err(), twice);
+    assert_eq!(a.shuffle.sender(local(1)).unwrap_err(), twice);
+    assert_eq!(a.shuffle.sender(a.at(2)).unwrap_err(), ChannelError::RemoteIsSelf(ChannelId::from_bytes([2; 16])));
+    let options = ShuffleOptions::default();
+    let mut sender = a.shuffle.sender(b.at(3)).unwrap();
+    let large = Bytes::from(vec![0; options.max_payload_bytes + 1]);
+    let refused = sender.send(PayloadKind::Data, vec![large]).await;
+    assert!(matches!(refused, Err(ChannelError::TooLarge { .. })));
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_is_lost_at_once() {
+    let (a, b) = (Node::plain("a").await, Node::plain("b").await);
+    let (mut sender, mut receiver) = channel(&a, &b, 1);
+    sender.send(PayloadKind::Data, vec![Bytes::from_static(b"x")]).await.unwrap();
+    assert!(receiver.recv().await.unwrap().is_some());
+    b.stop().await;
+    let lost = sender.finish().await.unwrap_err();
+    assert!(matches!(&lost, ChannelError::PeerLost { cause, .. } if cause.contains("shutting down")), "{lost}");
+    assert_eq!(receiver.recv().await, Err(ChannelError::ShutDown));
+    a.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_vanishes_is_lost_after_the_timeout() {
+    let options = ShuffleOptions { reconnect_timeout: Duration::from_millis(300), ..ShuffleOptions::default() };
+    let a = Node::start("a", plain(), options.clone()).await;
+    let b = Node::start("b", plain(), options).await;
+    let proxy = Proxy::start(b.address, 2_000).await;
+    let mut sender = a.shuffle.sender(b.at_port(1, proxy.port)).unwrap();
+    let mut receiver = b.shuffle.receiver(a.at(1)).unwrap();
+    sender.send(PayloadKind::Data, vec![Bytes::from_static(b"x")]).await.unwrap();
+    assert!(receiver.recv().await.unwrap().is_some());
+    // The address leads nowhere from now on, and the connection dies of what it has to carry.
+    b.server.abort();
+    let _ = sender.send(PayloadKind::Data, vec![Bytes::from(vec![0; 100_000])]).await;
+    let lost = sender.finish().await.unwrap_err();
+    assert!(matches!(&lost, ChannelError::PeerLost { peer, .. } if *peer == b.id), "{lost}");
+    a.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_is_named() {
+    let options = ShuffleOptions { open_timeout: Duration::from_millis(200), ..ShuffleOptions::default() };
+    let a = Node::start("a", plain(), options).await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let peer = Peer::Remote { id: "b".parse().unwrap(), host: "127.0.0.1".to_owned(), data_port: nobody };
+    let mut sender = a.shuffle.sender(ChannelSpec { id: ChannelId::from_bytes([1; 16]), peer }).unwrap();
+    let error = sender.send(PayloadKind::Data, vec![]).await.unwrap_err().to_string();
+    assert!(error.contains("TaskManager b") && error.contains(&format!("127.0.0.1:{nobody}")), "{error}");
+    let mut receiver = a.shuffle.receiver(local(1)).unwrap();
+    let error = receiver.recv().await.unwrap_err();
+    assert!(matches!(&error, ChannelError::NotOpened { peer, .. } if peer == "this TaskManager"), "{error}");
+    a.stop().await;
+}
+
+#[tokio::test]
+async fn another_task_manager_at_the_address_is_not_the_peer() {
+    let options = ShuffleOptions { open_timeout: Duration::from_millis(200), ..ShuffleOptions::default() };
+    let a = Node::start("a", plain(), options).await;
+    let c = Node::plain("c").await;
+    let peer = Peer::Remote { id: "b".parse().unwrap(), host: "127.0.0.1".to_owned(), data_port: c.address.port() };
+    let mut sender = a.shuffle.sender(ChannelSpec { id: ChannelId::from_bytes([1; 16]), peer }).unwrap();
+    let error = sender.send(PayloadKind::Data, vec![]).await.unwrap_err().to_string();
+    assert!(error.contains("TaskManager c answers there"), "{error}");
+    a.stop().await;
+    c.stop().await;
+}
+
+/// Says `hello` to a node, then `words`, and returns what comes back until the node closes.
+async fn talk(node: &Node, hello: Option<Hello>, words: &[u8]) -> Vec<Frame> {
+    let mut socket = TcpStream::connect(node.address).await.unwrap();
+    let mut bytes = bytes::BytesMut::new();
+    if let Some(hello) = hello {
+        Frame::<Chunks>::Hello(hello).encode(&mut bytes);
+    }
+    bytes.extend_from_slice(words);
+    let _ = socket.write_all(&bytes).await;
+    let _ = socket.shutdown().await;
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer).await;
+    let (mut decoder, mut rest) = (Decoder::new(1 << 20), answer.as_slice());
+    std::iter::from_fn(|| decoder.decode(&mut rest).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn strangers_and_garbage_harm_nobody() {
+    let (a, b) = (Node::plain("a").await, Node::plain("b").await);
+    let (mut sender, mut receiver) = channel(&a, &b, 1);
+    sender.send(PayloadKind::Data, vec![Bytes::new()]).await.unwrap();
+    assert!(receiver.recv().await.unwrap().is_some(), "connected");
+    let hello = |name: &str, version, session, resumed| Hello {
+        version,
+        task_manager: name.parse().unwrap(),
+        session,
+        connection: 1,
+        resumed,
+    };
+    let code = |frames: &[Frame]| match frames.last() {
+        Some(Frame::Error { code, .. }) => Some(*code),
+        _ => None,
+    };
+    for round in 0..20 {
+        let garbage = vec![round as u8; 500];
+        assert_eq!(talk(&b, None, &garbage).await.len(), 1, "only the hello");
+        // The stranger's own session is cut off, and its peer state forgotten.
+        let answer = talk(&b, Some(hello("Z", VERSION, 9, false)), &garbage).await;
+        assert_eq!(code(&answer), Some(ErrorCode::Violation), "{answer:?}");
+        assert_eq!(code(&talk(&b, Some(hello("zz", VERSION, 9, false)), &[]).await), Some(ErrorCode::WrongPeer));
+        assert_eq!(code(&talk(&b, Some(hello("a", VERSION, 9, false)), &[]).await), Some(ErrorCode::SessionBusy));
+        assert_eq!(code(&talk(&b, Some(hello("a", VERSION, 9, true)), &[]).await), Some(ErrorCode::UnknownSession));
+        assert_eq!(code(&talk(&b, Some(hello("a", VERSION + 1, 9, true)), &[]).await), None);
+        sender.send(PayloadKind::Data, vec![Bytes::from(vec![round; 100])]).await.unwrap();
+        assert_eq!(receiver.recv().await, Ok(Some((PayloadKind::Data, Bytes::from(vec![round; 100])))));
+    }
+    let stats = b.stats_of(&a);
+    assert_eq!((stats.reconnects, stats.violations), (0, 0));
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_says_nothing_is_let_go() {
+    let options = ShuffleOptions { hello_timeout: Duration::from_millis(50), ..ShuffleOptions::default() };
+    let b = Node::start("b", plain(), options).await;
+    let mut socket = TcpStream::connect(b.address).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    assert!(!answer.is_empty(), "the accepting side speaks first");
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn peers_that_nobody_needs_are_forgotten() {
+    let (a, b) = (Node::plain("a").await, Node::plain("b").await);
+    let (sender, receiver) = channel(&a, &b, 1);
+    all(vec![send_all(sender, 10), receive_all(receiver, 10)]).await;
+    b.stop().await;
+    while !a.shuffle.stats().peers.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    a.stop().await;
+}
