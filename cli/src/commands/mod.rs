@@ -1,0 +1,135 @@
+//! The command line: one file per command.
+
+mod cancel;
+mod connection;
+mod info;
+pub(crate) mod interrupt;
+mod list;
+pub(crate) mod local;
+mod role;
+mod run;
+pub(crate) mod table;
+mod tls_init;
+mod tls_status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::cluster::Role;
+use crate::demo;
+
+#[derive(Debug, Parser)]
+#[command(name = "tidemill", version, about, long_about = None)]
+/// Stream jobs in SQL on a cluster whose certificates may change at any time.
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a job on a secured cluster whose certificates rotate all the time, and report what it cost
+    Demo(demo::Arguments),
+    /// Start a whole cluster on this machine
+    Local(local::Arguments),
+    /// Submit a SQL script
+    Run(run::Arguments),
+    /// List the jobs
+    List(list::Arguments),
+    /// Show one job
+    Info(info::Arguments),
+    /// Cancel a job
+    Cancel(cancel::Arguments),
+    /// Certificates: make them, see who uses which
+    #[command(subcommand)]
+    Tls(TlsCommand),
+    /// Run a JobManager in this process
+    Jobmanager(role::Arguments),
+    /// Run a TaskManager in this process
+    Taskmanager(role::Arguments),
+    /// Run a blob server in this process
+    BlobServer(role::Arguments),
+    /// Run a REST gateway in this process
+    RestGateway(role::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum TlsCommand {
+    /// Make the internal identity and the one of the REST endpoint
+    Init(tls_init::Arguments),
+    /// Show the certificate that each process uses, and who has not followed a change
+    Status(tls_status::Arguments),
+}
+
+/// Runs the command line of this process. Exit codes: 0 done, 1 failed (one line on standard error says why), 64 wrong
+/// arguments.
+pub fn main() -> ExitCode {
+    match Arguments::try_parse() {
+        Ok(arguments) => dispatch(arguments.command),
+        Err(error) => {
+            // Help and version are "errors" that belong on standard output; if that is closed there is nobody to tell.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
+        }
+    }
+}
+
+fn dispatch(command: Command) -> ExitCode {
+    match command {
+        Command::Jobmanager(arguments) => role::run(Role::JobManager, arguments),
+        Command::Taskmanager(arguments) => role::run(Role::TaskManager, arguments),
+        Command::BlobServer(arguments) => role::run(Role::BlobServer, arguments),
+        Command::RestGateway(arguments) => role::run(Role::RestGateway, arguments),
+        Command::Demo(arguments) => block_on(demo::run(arguments)),
+        Command::Local(arguments) => block_on(local::run(arguments)),
+        Command::Run(arguments) => block_on(run::run(arguments)),
+        Command::List(arguments) => block_on(list::run(arguments)),
+        Command::Info(arguments) => block_on(info::run(arguments)),
+        Command::Cancel(arguments) => block_on(cancel::run(arguments)),
+        Command::Tls(TlsCommand::Init(arguments)) => report(tls_init::run(arguments)),
+        Command::Tls(TlsCommand::Status(arguments)) => block_on(tls_status::run(arguments)),
+    }
+}
+
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    report(runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(command)))
+}
+
+fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("tidemill: {}", in_one_line(&error));
+        ExitCode::FAILURE
+    })
+}
+
+/// An error and its causes, without those whose words the error repeats.
+fn in_one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match line.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => line,
+        said => format!("{said}: {cause}"),
+    })
+}
+
+/// "Command line usage error", as in `sysexits.h`.
+const EX_USAGE: u8 = 64;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("file not found").context("cannot read a: file not found").context("cannot start");
+        assert_eq!(in_one_line(&error), "cannot start: cannot read a: file not found");
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

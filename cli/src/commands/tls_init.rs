@@ -1,0 +1,125 @@
+//! `tidemill tls init`: the identities of a new cluster, after the recipes of Flink's SSL set-up page.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::rotation::{
+    FileSet, InternalBundle, LOOPBACK, RestBundle, Validity, create_dir, create_files, keystore, random_password,
+};
+
+/// The file with the CA of the REST endpoint, for curl.
+pub(super) const CA_PEM: &str = RestBundle::CA_PEM;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Directory for the files; made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Further names and addresses of the REST endpoint, beside localhost, 127.0.0.1 and ::1
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
+    /// Validity of the certificates in days (the CA of the REST endpoint: ten years)
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    days: u64,
+    /// Make the internal identity only
+    #[arg(long, conflicts_with = "rest_only")]
+    internal_only: bool,
+    /// Make the REST endpoint's identity only
+    #[arg(long)]
+    rest_only: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let wanted = match (arguments.internal_only, arguments.rest_only) {
+        (true, _) => Wanted::Internal,
+        (_, true) => Wanted::Rest,
+        _ => Wanted::Both,
+    };
+    let settings = make(&arguments.dir, wanted, &arguments.hosts, Validity::days(arguments.days))?;
+    println!(
+        "Made. Copy the files to every host (only the REST gateway needs rest.keystore.p12, nobody needs the CA's"
+    );
+    println!("own rest-ca.p12) and add to each config.yaml:\n");
+    for (key, value) in settings {
+        println!("{key}: {value}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Both,
+    Internal,
+    Rest,
+}
+
+/// Makes identities in `directory` and returns what a `config.yaml` says about them. Overwrites nothing.
+pub(super) fn make(
+    directory: &Path,
+    wanted: Wanted,
+    hosts: &[String],
+    validity: Validity,
+) -> anyhow::Result<Vec<(String, String)>> {
+    create_dir(directory)?;
+    let directory = directory.canonicalize()?;
+    let mut files = FileSet::new();
+    if wanted != Wanted::Rest {
+        files.extend(InternalBundle::new(0, validity)?.files(&random_password())?);
+    }
+    if wanted != Wanted::Internal {
+        let hosts = LOOPBACK.into_iter().map(str::to_owned).chain(hosts.iter().cloned()).collect();
+        let bundle = RestBundle::new(hosts, 0, validity)?;
+        files.extend(bundle.files(&random_password())?);
+        let password = random_password();
+        files
+            .insert("rest-ca.p12".to_owned(), keystore("tidemill.rest.ca", &bundle.authority().identity(), &password)?);
+        files.insert("rest-ca-password".to_owned(), format!("{}\n", password.expose()).into_bytes());
+    }
+    create_files(&directory, &files)?;
+    Ok(settings(&directory, wanted))
+}
+
+/// What a `config.yaml` says about the identities that [`make`] has made in `directory`.
+pub(super) fn settings(directory: &Path, wanted: Wanted) -> Vec<(String, String)> {
+    let internal = (wanted != Wanted::Rest).then(|| InternalBundle::settings(directory, 0));
+    let rest = (wanted != Wanted::Internal).then(|| RestBundle::settings(directory));
+    internal.into_iter().chain(rest).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn names(directory: &Path) -> BTreeSet<String> {
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn every_file_that_the_settings_name_is_there_and_private() {
+        let scratch = tempfile::tempdir().unwrap();
+        let settings = make(&scratch.path().join("tls"), Wanted::Both, &[], Validity::days(1)).unwrap();
+        let files = settings.iter().filter(|(_, value)| value.starts_with('/'));
+        for (key, file) in files {
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_overwritten_and_nothing_is_half_made() {
+        let scratch = tempfile::tempdir().unwrap();
+        make(scratch.path(), Wanted::Rest, &[], Validity::days(1)).unwrap();
+        let before = names(scratch.path());
+        let ca = fs::read(scratch.path().join("rest-ca.pem")).unwrap();
+        assert!(make(scratch.path(), Wanted::Both, &[], Validity::days(1)).is_err());
+        assert_eq!(names(scratch.path()), before);
+        assert_eq!(fs::read(scratch.path().join("rest-ca.pem")).unwrap(), ca);
+        make(scratch.path(), Wanted::Internal, &[], Validity::days(1)).unwrap();
+        assert!(names(scratch.path()).contains("internal.keystore.p12"));
+    }
+}

@@ -1,0 +1,19 @@
+//! `tidemill demo`: a job on real data, on a secured cluster whose certificates are replaced all the time.
+//!
+//! ```text
+//!  scratch directory ─▶ oracle ─▶ cluster ─▶ job ──▶ FINISHED ─▶ settled ─▶ report, exit code
+//!                    (plain DataFusion)       ├ rotator: replaces the files
+//!                                             └ probers: connect to every endpoint and see what is served
+//! ```
+
+mod arguments;
+mod job;
+mod probe;
+mod progress;
+mod report;
+mod rotation;
+mod scenario;
+mod timeline;
+
+pub(crate) use arguments::Arguments;
+pub(crate) use scenario::run;

@@ -1,0 +1,13 @@
+//! The `tidemill` command: REST client, identities, a cluster on one machine, and the demo.
+//!
+//! The binary is one file that can be every process of a cluster: `tidemill jobmanager` runs the same code as the
+//! binary `jobmanager`. So [`cluster`] starts whole clusters as children of its own executable, and [`rotation`] makes
+//! and replaces their certificates; tests use both.
+
+pub mod cluster;
+mod commands;
+mod demo;
+pub mod rest;
+pub mod rotation;
+
+pub use commands::main;

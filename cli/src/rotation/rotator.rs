@@ -1,0 +1,138 @@
+//! Both bundles of a cluster on disk, replaced together step by step.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::{Directory, FileSet, InternalBundle, RestBundle, RotationError, Validity, Way, random_password};
+
+/// What a rotator does at each step.
+#[derive(Debug, Clone)]
+pub struct RotatorOptions {
+    /// How many steps two processes may be apart and still accept each other.
+    pub window: usize,
+    /// Steps between two CAs of the REST endpoint; 0 = the CA stays.
+    pub ca_every: u64,
+    /// Consecutive steps done in the same way, before the next of [`Way::ALL`] has its turn.
+    pub steps_per_way: u64,
+    /// Host names and addresses in the server certificate of the REST endpoint.
+    pub hosts: Vec<String>,
+    /// Validity of the pairs and server certificates.
+    pub validity: Validity,
+}
+
+impl Default for RotatorOptions {
+    fn default() -> Self {
+        Self {
+            window: 3,
+            ca_every: 10,
+            steps_per_way: 3,
+            hosts: LOOPBACK.map(str::to_owned).to_vec(),
+            validity: Validity::days(1),
+        }
+    }
+}
+
+/// The names under which a loopback cluster is reached.
+pub(crate) const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// The bundles `internal` and `rest` below one directory. Passwords change with every step, too.
+#[derive(Debug)]
+pub struct Rotator {
+    options: RotatorOptions,
+    internal: (InternalBundle, Directory),
+    rest: (RestBundle, Directory),
+    /// The files of the next step, made ahead so that a replacement takes no longer than writing them.
+    next: Option<(FileSet, FileSet)>,
+    /// Fingerprints of the certificates on disk.
+    on_disk: (String, String),
+    step: u64,
+}
+
+/// One step done.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// From 1; step 0 is what [`Rotator::create`] wrote.
+    pub step: u64,
+    /// How the files were replaced.
+    pub way: Way,
+    /// The internal bundle's new certificate.
+    pub internal: Replaced,
+    /// The REST bundle's new certificate.
+    pub rest: Replaced,
+}
+
+/// A certificate that has come into force on disk.
+#[derive(Debug, Clone)]
+pub struct Replaced {
+    /// SHA-256 of the certificate, lower-case hex.
+    pub fingerprint: String,
+    /// When the last file of the bundle was in place.
+    pub at: Instant,
+}
+
+impl Rotator {
+    /// Writes step 0 to `internal/` and `rest/` below `directory`.
+    pub fn create(directory: &Path, options: RotatorOptions) -> Result<Self, RotationError> {
+        let internal = InternalBundle::new(options.window, options.validity)?;
+        let rest = RestBundle::new(options.hosts.clone(), options.ca_every, options.validity)?;
+        let internal_files = internal.files(&random_password())?;
+        let rest_files = rest.files(&random_password())?;
+        let internal_directory = Directory::create(&directory.join("internal"), internal_files)?;
+        let rest_directory = Directory::create(&directory.join("rest"), rest_files)?;
+        Ok(Self {
+            options,
+            on_disk: (internal.identity().fingerprint(), rest.identity().fingerprint()),
+            internal: (internal, internal_directory),
+            rest: (rest, rest_directory),
+            next: None,
+            step: 0,
+        })
+    }
+
+    /// What a `config.yaml` says about both bundles.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let mut settings = InternalBundle::settings(self.internal.1.path(), self.options.window);
+        settings.extend(RestBundle::settings(self.rest.1.path()));
+        settings
+    }
+
+    /// The CA certificates of the REST endpoint, for curl.
+    pub fn ca_pem(&self) -> PathBuf {
+        self.rest.1.path().join(RestBundle::CA_PEM)
+    }
+
+    /// SHA-256 of the certificates on disk, internal and REST.
+    pub fn on_disk(&self) -> (&str, &str) {
+        (&self.on_disk.0, &self.on_disk.1)
+    }
+
+    /// Makes the next step's keys and stores, which takes some ten milliseconds, ahead of [`Rotator::rotate`].
+    pub fn prepare(&mut self) -> Result<(), RotationError> {
+        if self.next.is_none() {
+            self.internal.0.advance()?;
+            self.rest.0.advance()?;
+            self.next = Some((self.internal.0.files(&random_password())?, self.rest.0.files(&random_password())?));
+        }
+        Ok(())
+    }
+
+    /// Replaces both bundles on disk.
+    pub fn rotate(&mut self) -> Result<Rotation, RotationError> {
+        self.prepare()?;
+        let (internal, rest) = self.next.take().unwrap_or_default();
+        let way = self.way();
+        self.step += 1;
+        self.on_disk = (self.internal.0.identity().fingerprint(), self.rest.0.identity().fingerprint());
+        self.internal.1.replace(internal, way)?;
+        let internal = Replaced { fingerprint: self.on_disk.0.clone(), at: Instant::now() };
+        self.rest.1.replace(rest, way)?;
+        let rest = Replaced { fingerprint: self.on_disk.1.clone(), at: Instant::now() };
+        Ok(Rotation { step: self.step, way, internal, rest })
+    }
+
+    fn way(&self) -> Way {
+        let turn = self.step / self.options.steps_per_way.max(1);
+        let count = Way::ALL.len() as u64;
+        Way::ALL[(turn % count) as usize]
+    }
+}
