@@ -1,0 +1,12 @@
+//! One scenario per test, each named by the sentence it proves. One binary, because linking it takes longest.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod bad_files;
+mod blob;
+mod garbage;
+mod jobs;
+mod processes;
+mod reload_off;
+mod rotation;
+mod strangers;
+mod without_tls;
