@@ -151,6 +151,9 @@ fn check(schema: &SchemaRef, batch: &ipc::RecordBatch<'_>, body: usize) -> Resul
             if offset.checked_add(length).is_none_or(|end| end > body) {
                 return Err(format!("a buffer of column '{}' is outside the body", field.name()));
             }
+            if index == 1 && length % width(field.data_type()) != 0 {
+                return Err(format!("a buffer of column '{}' ends within a value", field.name()));
+            }
             if index == 0 && nulls > 0 && length < rows.div_ceil(8) {
                 return Err(format!("the null buffer of column '{}' is too short", field.name()));
             }
@@ -160,6 +163,16 @@ fn check(schema: &SchemaRef, batch: &ipc::RecordBatch<'_>, body: usize) -> Resul
         return Err("more columns than the plan has".to_owned());
     }
     Ok(())
+}
+
+/// Bytes of a value in the buffer after the null buffer: offsets, views or the values themselves.
+fn width(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Utf8 | DataType::Binary => 4,
+        DataType::LargeUtf8 | DataType::LargeBinary => 8,
+        DataType::Utf8View | DataType::BinaryView => 16,
+        other => other.primitive_width().unwrap_or(1),
+    }
 }
 
 fn text(error: impl Display) -> String {
@@ -235,6 +248,21 @@ mod tests {
         #[test]
         fn garbage_is_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             prop_assert!(decode(&batch(&[]).schema(), bytes.into()).is_err());
+        }
+    }
+
+    #[test]
+    fn any_damaged_byte_is_an_error_or_rows() {
+        let row = |text: &str| (Some(text.to_owned()), None, 0.5, Some(true), Some(text.to_owned()));
+        let batch = batch(&[row("a"), row("longer than a view holds"), row("")]);
+        let bytes = payload(&batch);
+        for at in 0..bytes.len() {
+            let old = bytes[at];
+            for value in [0, 1, 2, 13, 0x7f, 0x80, 0xff, old.wrapping_add(1), old.wrapping_sub(1), old ^ 0x10] {
+                let mut damaged = bytes.clone();
+                damaged[at] = value;
+                let _ = decode(&batch.schema(), damaged.into());
+            }
         }
     }
 

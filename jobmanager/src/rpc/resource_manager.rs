@@ -108,3 +108,38 @@ fn text(what: &str, text: String) -> Result<String, Status> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> v1::RegisterRequest {
+        let address =
+            v1::TaskManagerAddress { id: "tm".to_owned(), host: "host".to_owned(), rpc_port: 1, data_port: 65_535 };
+        v1::RegisterRequest { address: Some(address), incarnation: "x".to_owned(), slots: 2, hardware: None }
+    }
+
+    #[test]
+    fn an_introduction_has_an_address_and_a_sensible_number_of_slots() {
+        assert!(introduction(request()).is_ok());
+        let refused = |spoil: fn(&mut v1::RegisterRequest)| {
+            let mut request = request();
+            spoil(&mut request);
+            introduction(request).is_err()
+        };
+        assert!(refused(|request| request.address = None));
+        assert!(refused(|request| request.slots = 0));
+        assert!(refused(|request| request.slots = SLOTS_MAX + 1));
+        assert!(refused(|request| request.incarnation = "x".repeat(TEXT_BYTES_MAX + 1)));
+        for spoil in [
+            (|address| address.id = "a b".to_owned()) as fn(&mut v1::TaskManagerAddress),
+            |address| address.host.clear(),
+            |address| address.rpc_port = 0,
+            |address| address.data_port = 65_536,
+        ] {
+            let mut request = request();
+            request.address.as_mut().into_iter().for_each(spoil);
+            assert!(introduction(request).is_err());
+        }
+    }
+}

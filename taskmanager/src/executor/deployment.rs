@@ -89,3 +89,54 @@ fn spec(channel: v1::ChannelDeployment, own: &TaskManagerId) -> Result<ChannelSp
 fn port(port: u32) -> Option<u16> {
     u16::try_from(port).ok().filter(|port| *port != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn message() -> v1::TaskDeployment {
+        let channel = |peer: &str| v1::ChannelDeployment {
+            channel_id: vec![1; 16],
+            peer: Some(v1::TaskManagerAddress {
+                id: peer.to_owned(),
+                host: "host".to_owned(),
+                rpc_port: 1,
+                data_port: 2,
+            }),
+        };
+        v1::TaskDeployment {
+            job_id: "0".repeat(32),
+            attempt_id: "1".repeat(32),
+            sql_sha256: "2".repeat(64),
+            blob_port: 6124,
+            inputs: vec![v1::EdgeDeployment { edge: 0, channels: vec![channel("here"), channel("there")] }],
+            ..v1::TaskDeployment::default()
+        }
+    }
+
+    #[test]
+    fn channels_to_oneself_stay_inside() {
+        let parsed = Deployment::parse(message(), &"here".parse().unwrap()).unwrap();
+        assert!(matches!(parsed.inputs[0][0].peer, Peer::Local));
+        assert!(matches!(&parsed.inputs[0][1].peer, Peer::Remote { data_port: 2, .. }));
+        assert!(parsed.outputs.is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let own = "here".parse().unwrap();
+        let refused = |spoil: fn(&mut v1::TaskDeployment)| {
+            let mut message = message();
+            spoil(&mut message);
+            Deployment::parse(message, &own).unwrap_err()
+        };
+        assert!(matches!(refused(|message| message.attempt_id.clear()), InvalidDeployment::Id(_)));
+        assert_eq!(refused(|message| message.sql_sha256.clear()), InvalidDeployment::Field("sql_sha256"));
+        assert_eq!(refused(|message| message.blob_port = 70_000), InvalidDeployment::Field("blob_port"));
+        let no_id = |message: &mut v1::TaskDeployment| message.inputs[0].channels[0].channel_id.clear();
+        assert_eq!(refused(no_id), InvalidDeployment::Field("channel_id"));
+        assert_eq!(refused(|message| message.inputs[0].channels[1].peer = None), InvalidDeployment::Field("peer"));
+    }
+}
