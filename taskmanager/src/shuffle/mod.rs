@@ -7,7 +7,7 @@
 //! ```
 //!
 //! One session per pair of TaskManagers carries all their channels, in both directions; of the two, the one with the smaller id dials.
-//! [`session`] is the protocol without IO, `peer.rs` gives it a clock and connections, `connection.rs` and `server.rs` are the only
+//! `session/` is the protocol without IO, `peer.rs` gives it a clock and connections, `connection.rs` and `server.rs` are the only
 //! files that touch a socket. Payloads are opaque bytes. What must hold: each channel delivers exactly what was sent, in order, or
 //! fails with a [`ChannelError`]; a channel whose receiver stops delays no other; every buffer is bounded by [`ShuffleOptions`].
 //!

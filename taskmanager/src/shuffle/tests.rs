@@ -342,7 +342,7 @@ async fn strangers_and_garbage_harm_nobody() {
         _ => None,
     };
     for round in 0..20 {
-        let garbage = vec![round as u8; 500];
+        let garbage = vec![round; 500];
         assert_eq!(talk(&b, None, &garbage).await.len(), 1, "only the hello");
         // The stranger's own session is cut off, and its peer state forgotten.
         let answer = talk(&b, Some(hello("Z", VERSION, 9, false)), &garbage).await;
