@@ -8,7 +8,7 @@ use crate::{options, tls, yaml};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::env::{self, VarError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 use zeroize::Zeroizing;
 
@@ -39,6 +39,8 @@ const SENSITIVE_WORDS: [&str; 11] = [
 /// Keys and values of one process, ordered by key. Printing it masks the secrets.
 #[derive(Clone, Default)]
 pub struct Configuration {
+    /// Where `config.yaml` lies; empty for a configuration that was not read from a directory.
+    directory: PathBuf,
     values: BTreeMap<String, Zeroizing<String>>,
     warnings: Vec<String>,
     notes: Vec<String>,
@@ -83,7 +85,7 @@ impl Configuration {
         let path = dir.join(CONFIG_FILE);
         let text = fs::read_to_string(&path).map(Zeroizing::new);
         let text = text.map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
-        let mut configuration = Self::default();
+        let mut configuration = Self { directory: dir.to_owned(), ..Self::default() };
         configuration.merge(&path.display().to_string(), &text)?;
         if let Some(text) = environment {
             configuration.merge(&format!("environment variable {PROPERTIES_VARIABLE}"), text)?;
@@ -92,6 +94,12 @@ impl Configuration {
             configuration.values.insert(key.trim().to_owned(), Zeroizing::new(value.clone()));
         }
         configuration.checked()
+    }
+
+    /// A file that the configuration names: relative paths count from the directory of `config.yaml`, so that a
+    /// directory with its stores can be copied to any place on any host.
+    pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
     }
 
     /// Puts the entries of a YAML text over what there is. Within one text a key may be set only once.

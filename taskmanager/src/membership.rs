@@ -51,7 +51,9 @@ impl Membership {
                 return;
             }
             tracing::warn!(instance = %registered.instance, "the JobManager does not know this TaskManager any more: cancelling all tasks");
-            self.executor.end_session().await;
+            if shutdown.run_until_cancelled(self.executor.end_session()).await.is_none() {
+                return;
+            }
         }
     }
 

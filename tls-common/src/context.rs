@@ -109,7 +109,7 @@ impl TlsContext {
             let work = options.clone();
             blocking(&options.name, move || {
                 let (files, digests) = read_consistently(&work)?;
-                let generation = Generation::build(&work, &files, 1, None, clock::wall_ms())?;
+                let generation = Generation::build(&work, &files, 1, None)?;
                 Ok((generation, digests))
             })
             .await?

@@ -178,7 +178,7 @@ impl EndpointInner {
             if renewing {
                 self.counters.renewed.fetch_add(1, Ordering::Relaxed);
             }
-            tracing::debug!(target: "audit", endpoint = %self.name, connection = state.id, peer = %state.peer_addr, generation = state.generation, reason = %log, "draining");
+            tracing::info!(target: "audit", endpoint = %self.name, connection = state.id, peer = %state.peer_addr, generation = state.generation, reason = %log, "draining");
             self.live_changed.notify_one();
         }
     }
@@ -230,7 +230,7 @@ impl EndpointInner {
         if connection.is_resumed() {
             self.counters.handshakes_resumed.fetch_add(1, Ordering::Relaxed);
         }
-        tracing::debug!(
+        tracing::info!(
             target: "audit",
             endpoint = %self.name,
             connection = info.id(),
@@ -255,7 +255,7 @@ fn deadline_of(endpoint: &EndpointInner, stream: Option<&TlsStream<BufReader<Tcp
     let expired = stream
         .and_then(|stream| stream.get_ref().1.peer_certificates())
         .and_then(|chain| not_after_of(chain.first()?))
-        .and_then(|not_after| u64::try_from(not_after - clock::wall_ms() / 1000).ok())
+        .map(|not_after| u64::try_from(not_after - clock::wall_ms() / 1000).unwrap_or(0))
         .and_then(|left| Instant::now().checked_add(Duration::from_secs(left.min(LONGEST_TIMER_SECONDS))));
     match (aged, expired) {
         (Some(aged), Some(expired)) => Some(aged.min(expired)),

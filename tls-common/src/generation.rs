@@ -45,18 +45,15 @@ pub struct Generation {
     server_config: Option<Arc<ServerConfig>>,
     client_config: Arc<ClientConfig>,
     loaded_at_ms: i64,
-    changed_at_ms: i64,
 }
 
 impl Generation {
-    /// Builds and tests generation `number`; blocking (keystores are slow by design). `previous` is the one to replace;
-    /// `changed_at_ms` (Unix milliseconds) is when the change of the files was noticed.
+    /// Builds and tests generation `number`; blocking (keystores are slow by design). `previous` is the one to replace.
     pub(crate) fn build(
         options: &BundleOptions,
         files: &Files,
         number: u64,
         previous: Option<&Generation>,
-        changed_at_ms: i64,
     ) -> Result<Generation, MaterialError> {
         check_options(options)?;
         let provider = Arc::new(provider::for_options(options, previous.is_none())?);
@@ -78,8 +75,7 @@ impl Generation {
         };
         let client_config = Arc::new(client_config(&credentials, &trust, &provider).map_err(tls)?);
         let loaded_at_ms = unix_ms(SystemTime::now());
-        let generation =
-            Generation { number, credentials, trust, server_config, client_config, loaded_at_ms, changed_at_ms };
+        let generation = Generation { number, credentials, trust, server_config, client_config, loaded_at_ms };
         canary::test(&generation, options)?;
         if let Some(previous) = previous {
             canary::compare(&generation, previous, options);
@@ -130,11 +126,6 @@ impl Generation {
     /// When the generation was ready, in Unix milliseconds.
     pub fn loaded_at_ms(&self) -> i64 {
         self.loaded_at_ms
-    }
-
-    /// When the change of the files that led to it was noticed, in Unix milliseconds.
-    pub fn changed_at_ms(&self) -> i64 {
-        self.changed_at_ms
     }
 
     /// Whether a client that presented `chain` (its own certificate first) would be let in at `now`.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tower_service::Service;
 
-/// A request's head must arrive within this time.
+/// A request's head, and a connection's first request, must arrive within this time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An HTTP/2 peer that answers no ping for this long is gone.
@@ -40,6 +40,7 @@ where
 {
     let info = connection.info().clone();
     let (seen, mut first_request) = watch::channel(false);
+    let mut silent = first_request.clone();
     let service = Tagged { service, info: info.clone(), seen: Arc::new(seen) };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -61,8 +62,18 @@ where
         // An error means that the service is gone, and the connection with it.
         let _ = timeout(FIRST_REQUEST_GRACE, first_request.wait_for(|seen| *seen)).await;
     };
+    // HTTP/1.1's header timeout does not cover a peer that has not even said which version it speaks.
+    let never_asked = async {
+        if timeout(HEADER_TIMEOUT, silent.wait_for(|seen| *seen)).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
     let result = tokio::select! {
         result = &mut serving => result,
+        () = never_asked => {
+            tracing::debug!(peer = %info.peer_addr(), "closed: no request within {HEADER_TIMEOUT:?}");
+            return;
+        }
         () = time_to_go => {
             serving.as_mut().graceful_shutdown();
             serving.await

@@ -30,7 +30,7 @@ where
     let tasks = TaskTracker::new();
     let mut published = endpoint.tls.as_ref().map(crate::TlsContext::subscribe);
     loop {
-        let Ok(permit) = Arc::clone(&endpoint.connections).acquire_owned().await else { break };
+        let mut permit = None;
         let tcp = loop {
             let new_generation = async {
                 let changed = match &mut published {
@@ -41,14 +41,20 @@ where
                     std::future::pending::<()>().await;
                 }
             };
+            let full = permit.is_none();
             tokio::select! {
                 () = shutdown.cancelled() => break None,
+                free = Arc::clone(&endpoint.connections).acquire_owned(), if full => match free {
+                    Ok(free) => permit = Some(free),
+                    // Never closed while the endpoint lives.
+                    Err(_) => break None,
+                },
                 () = new_generation => {
                     if listener.rebind() {
                         endpoint.counters.listener_rebinds.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                accepted = listener.accept() => match accepted {
+                accepted = listener.accept(), if !full => match accepted {
                     Ok(tcp) => break Some(tcp),
                     Err(error) => {
                         tracing::warn!(endpoint = %endpoint.name, %error, "cannot accept");

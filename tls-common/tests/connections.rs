@@ -216,7 +216,7 @@ async fn garbage_and_silence_harm_nobody() {
     let pair = Pair::new();
     let bundle = Bundle::new(&pair, &[&pair]);
     let context = TlsContext::load(bundle.options(), None).await.unwrap();
-    let limits = HandshakeLimits { timeout: Duration::from_millis(100), ..Default::default() };
+    let limits = HandshakeLimits { timeout: Duration::from_secs(3), ..Default::default() };
     let serving = Endpoint::new("echo", Some(context.clone()), ConnectionPolicy::default(), limits);
     let (addr, _stop) = start(&serving, loopback().await).await;
     let silent = tokio::net::TcpStream::connect(addr).await.unwrap();
@@ -253,6 +253,37 @@ async fn shutdown_lets_a_handler_finish_and_then_returns() {
     connection.read_to_string(&mut words).await.unwrap();
     assert_eq!(words, "last words");
     served.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_at_its_connection_limit_still_stops() {
+    let limits = HandshakeLimits { max_connections: 1, ..Default::default() };
+    let serving = Endpoint::new("full", None, ConnectionPolicy::default(), limits);
+    let listener = loopback().await;
+    let addr = listener.local_addr();
+    let stop = CancellationToken::new();
+    let served = tokio::spawn(serve(listener, serving.acceptor(ALPN), stop.clone(), echo));
+    let mut only = connected(&serving, addr).await;
+    let _waiting = tokio::net::TcpStream::connect(addr).await.unwrap();
+    ping(&mut only).await.unwrap();
+    stop.cancel();
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http_peer_that_never_asks_anything_is_let_go() {
+    let serving = endpoint(None, EstablishedConnections::Keep);
+    let listener = loopback().await;
+    let addr = listener.local_addr();
+    let answer = tower::service_fn(|_request: http::Request<hyper::body::Incoming>| async {
+        Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+    });
+    tokio::spawn(serve(listener, serving.acceptor(&[]), CancellationToken::new(), move |connection: Connection| {
+        tls_common::http::serve_connection(connection, answer)
+    }));
+    let mut silent = tokio::net::TcpStream::connect(addr).await.unwrap();
+    // Time is virtual and passes while nothing happens: without the limit this would wait for ever.
+    assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
 /// Closing the old socket the naive way resets what waits in its queue; this counts every single connect.

@@ -231,8 +231,8 @@ async fn without_reload_nothing_is_watched_and_nothing_changes() {
     let still = TlsContext::load(bundle.options(), None).await.unwrap();
     let following = start(&bundle).await;
     bundle.write_in_place(&new, &[&new]);
-    serves(&following, &new).await;
     still.reload_now();
+    serves(&following, &new).await;
     assert_eq!(still.status().generation, 1);
     assert!(!still.status().watching);
 }

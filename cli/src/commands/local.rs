@@ -80,7 +80,8 @@ fn identities_in(directory: &Path) -> anyhow::Result<Vec<(String, String)>> {
     if directory.is_dir() {
         return Ok(tls_init::settings(directory, Wanted::Both));
     }
-    tls_init::make(directory, Wanted::Both, &[], VALIDITY)
+    let directory = tls_init::make(directory, Wanted::Both, &[], VALIDITY)?;
+    Ok(tls_init::settings(&directory, Wanted::Both))
 }
 
 fn welcome(cluster: &Cluster, ca_pem: &Path) {

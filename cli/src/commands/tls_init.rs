@@ -35,12 +35,15 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         (_, true) => Wanted::Rest,
         _ => Wanted::Both,
     };
-    let settings = make(&arguments.dir, wanted, &arguments.hosts, Validity::days(arguments.days))?;
+    let directory = make(&arguments.dir, wanted, &arguments.hosts, Validity::days(arguments.days))?;
     println!(
-        "Made. Copy the files to every host (only the REST gateway needs rest.keystore.p12, nobody needs the CA's"
+        "Made. Copy the directory to every host, beside its config.yaml: the internal.* files and rest.truststore.p12 with"
     );
-    println!("own rest-ca.p12) and add to each config.yaml:\n");
-    for (key, value) in settings {
+    println!(
+        "their password files; rest.keystore.p12 only to the REST gateway; rest-ca.p12 to nobody. Add to each config.yaml:\n"
+    );
+    // Relative to config.yaml, so that the lines are the same on every host.
+    for (key, value) in settings(Path::new(directory.file_name().unwrap_or_default()), wanted) {
         println!("{key}: {value}");
     }
     Ok(ExitCode::SUCCESS)
@@ -53,13 +56,8 @@ pub(super) enum Wanted {
     Rest,
 }
 
-/// Makes identities in `directory` and returns what a `config.yaml` says about them. Overwrites nothing.
-pub(super) fn make(
-    directory: &Path,
-    wanted: Wanted,
-    hosts: &[String],
-    validity: Validity,
-) -> anyhow::Result<Vec<(String, String)>> {
+/// Makes identities in `directory` and returns it as an absolute path. Overwrites nothing.
+pub(super) fn make(directory: &Path, wanted: Wanted, hosts: &[String], validity: Validity) -> anyhow::Result<PathBuf> {
     create_dir(directory)?;
     let directory = directory.canonicalize()?;
     let mut files = FileSet::new();
@@ -76,7 +74,7 @@ pub(super) fn make(
         files.insert("rest-ca-password".to_owned(), format!("{}\n", password.expose()).into_bytes());
     }
     create_files(&directory, &files)?;
-    Ok(settings(&directory, wanted))
+    Ok(directory)
 }
 
 /// What a `config.yaml` says about the identities that [`make`] has made in `directory`.
@@ -103,10 +101,12 @@ mod tests {
     #[test]
     fn every_file_that_the_settings_name_is_there_and_private() {
         let scratch = tempfile::tempdir().unwrap();
-        let settings = make(&scratch.path().join("tls"), Wanted::Both, &[], Validity::days(1)).unwrap();
-        let files = settings.iter().filter(|(_, value)| value.starts_with('/'));
+        make(&scratch.path().join("tls"), Wanted::Both, &[], Validity::days(1)).unwrap();
+        let settings = settings(Path::new("tls"), Wanted::Both);
+        let files = settings.iter().filter(|(_, value)| value.starts_with("tls/"));
+        assert!(files.clone().count() > 0);
         for (key, file) in files {
-            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
+            assert_eq!(fs::metadata(scratch.path().join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How long the job takes, in seconds: its source is paced to this
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 65, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) seconds: u64,
     /// Time between two replacements of both bundles, for example 500ms or 1s; at least 100ms
     #[arg(long, default_value = "1s", value_parser = every)]

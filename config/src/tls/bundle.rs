@@ -206,7 +206,7 @@ impl StoreKeys {
         let path = path.ok_or(ConfigError::Missing { key: self.path.key(), reason })?;
         let key_password = self.key_password.as_ref().map(|keys| keys.password(configuration)).transpose()?;
         Ok(StoreOptions {
-            path,
+            path: configuration.resolve(&path),
             kind: configuration.get(self.kind)?,
             password: self.password.password(configuration)?,
             key_password: key_password.filter(|password| *password != Password::None),
@@ -221,7 +221,9 @@ impl PasswordKeys {
             match (configuration.contains(inline), configuration.contains(file)) {
                 (true, true) => return Err(ConfigError::Conflict { first: inline, second: file }),
                 (true, false) => return configuration.get(self.inline).map(Password::Inline),
-                (false, true) => return configuration.get(self.file).map(Password::File),
+                (false, true) => {
+                    return configuration.get(self.file).map(|path| Password::File(configuration.resolve(&path)));
+                }
                 (false, false) => {}
             }
         }

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::watch::FileWatchListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 /// How often a bundle was marked, and when the current burst began.
@@ -12,14 +12,20 @@ pub(super) struct Dirty {
     marks: AtomicU64,
     /// Monotonic milliseconds of the first mark since the last [`Dirty::begin`]; 0 = none.
     first_ms: AtomicU64,
+    /// The last attempt failed on what was there then: the next mark is the first sign of what will replace it.
+    failed: AtomicBool,
     wake: Notify,
 }
 
 impl Dirty {
     /// Something may have changed.
     pub(super) fn mark(&self) {
-        // Only the first mark of a burst sets the time; a failure means it is set already.
-        let _ = self.first_ms.compare_exchange(0, clock::monotonic_ms(), Ordering::AcqRel, Ordering::Acquire);
+        if self.failed.swap(false, Ordering::AcqRel) {
+            self.first_ms.store(clock::monotonic_ms(), Ordering::Release);
+        } else {
+            // Only the first mark of a burst sets the time; a failure means it is set already.
+            let _ = self.first_ms.compare_exchange(0, clock::monotonic_ms(), Ordering::AcqRel, Ordering::Acquire);
+        }
         self.marks.fetch_add(1, Ordering::AcqRel);
         self.wake.notify_one();
     }
@@ -41,9 +47,11 @@ impl Dirty {
         }
     }
 
-    /// Gives a burst back whose attempt failed, so that the eventual success counts from its beginning.
+    /// Gives a burst back whose attempt failed: a retry that succeeds without another mark counts from its beginning.
     pub(super) fn give_back(&self, first_ms: u64) {
-        self.first_ms.store(first_ms, Ordering::Release);
+        if self.first_ms.compare_exchange(0, first_ms, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.failed.store(true, Ordering::Release);
+        }
     }
 }
 

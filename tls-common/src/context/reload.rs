@@ -98,6 +98,8 @@ async fn look(shared: &Arc<Shared>, watch: &Option<Arc<WatchHandle>>) -> Result<
             Ok(())
         }
         Ok(Outcome::Changed(generation, digests)) => {
+            shared.publish(*generation, digests, seen_at_ms);
+            let generation = shared.current.load();
             tracing::info!(
                 bundle = %shared.options.name,
                 generation = generation.number(),
@@ -106,7 +108,6 @@ async fn look(shared: &Arc<Shared>, watch: &Option<Arc<WatchHandle>>) -> Result<
                 took_ms = clock::monotonic_ms().saturating_sub(seen_at_ms),
                 "new generation"
             );
-            shared.publish(*generation, digests, seen_at_ms);
             Ok(())
         }
         Err(error) => {
@@ -123,7 +124,7 @@ fn build_if_changed(shared: &Shared) -> Result<Outcome, MaterialError> {
     }
     let previous = shared.current.load_full();
     let number = previous.number() + 1;
-    let generation = Generation::build(&shared.options, &files, number, Some(&previous), clock::wall_ms())?;
+    let generation = Generation::build(&shared.options, &files, number, Some(&previous))?;
     Ok(Outcome::Changed(Box::new(generation), digests))
 }
 

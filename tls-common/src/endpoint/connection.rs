@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
@@ -25,6 +25,8 @@ pub struct Connection {
     read_end: Ended,
     write_end: Ended,
     first_read_done: bool,
+    /// Bytes may wait in the TLS session: a flush sends them.
+    unflushed: bool,
     /// Set once the peer lets a shutdown wait.
     closing: Option<Pin<Box<Sleep>>>,
     live: LiveGuard,
@@ -74,7 +76,6 @@ pub(super) struct ConnectionState {
     pub(super) drain_reason: OnceLock<(DrainReason, Instant)>,
     kill: CancellationToken,
     last_write_ms: AtomicU64,
-    pub(super) late_refusal: AtomicBool,
 }
 
 /// Takes the connection out of its endpoint's list when it is dropped.
@@ -119,7 +120,6 @@ impl Connection {
             drain_reason: OnceLock::new(),
             kill: kill.clone(),
             last_write_ms: AtomicU64::new(0),
-            late_refusal: AtomicBool::new(false),
         });
         endpoint.enlist(&state);
         Self {
@@ -127,6 +127,7 @@ impl Connection {
             read_end: Ended::new(kill.clone()),
             write_end: Ended::new(kill),
             first_read_done: false,
+            unflushed: false,
             closing: None,
             live: LiveGuard { endpoint: Arc::clone(endpoint), id: state.id },
             info: ConnectionInfo { state },
@@ -146,6 +147,10 @@ impl Connection {
         }
     }
 
+    fn note_bytes_sent(&self) {
+        self.info.state.last_write_ms.store(clock::monotonic_ms(), Ordering::Relaxed);
+    }
+
     /// A TLS 1.3 client hears only at its first read that the server refused its certificate.
     fn note_first_read(&mut self, result: &io::Result<()>) {
         if std::mem::replace(&mut self.first_read_done, true) || self.info.state.dialled.is_none() {
@@ -156,7 +161,6 @@ impl Connection {
                 matches!(inner.downcast_ref::<rustls::Error>(), Some(rustls::Error::AlertReceived(_)))
             })
         {
-            self.info.state.late_refusal.store(true, Ordering::Release);
             self.live.endpoint.counters.failed_handshakes.fetch_add(1, Ordering::Relaxed);
             tracing::info!(target: "audit", endpoint = %self.live.endpoint.name, peer = %self.info.peer_addr(), %error, "refused by the server");
         }
@@ -358,7 +362,10 @@ impl AsyncWrite for Connection {
             Io::Plain(io) => Pin::new(io).poll_write(cx, buf),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
         });
-        this.info.state.last_write_ms.store(clock::monotonic_ms(), Ordering::Relaxed);
+        if written.is_ok() {
+            this.unflushed = true;
+            this.note_bytes_sent();
+        }
         Poll::Ready(written)
     }
 
@@ -373,7 +380,10 @@ impl AsyncWrite for Connection {
             Io::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
         });
-        this.info.state.last_write_ms.store(clock::monotonic_ms(), Ordering::Relaxed);
+        if written.is_ok() {
+            this.unflushed = true;
+            this.note_bytes_sent();
+        }
         Poll::Ready(written)
     }
 
@@ -387,10 +397,15 @@ impl AsyncWrite for Connection {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.write_end.check(cx)?;
-        match &mut this.io {
+        let flushed = match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
+        };
+        if this.unflushed {
+            this.note_bytes_sent();
+            this.unflushed = flushed.is_pending();
         }
+        flushed
     }
 
     /// Sends `close_notify` and ends the write side, within the endpoint's `close_notify_timeout`.

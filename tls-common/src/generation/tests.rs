@@ -58,7 +58,7 @@ impl Bundle {
     }
 
     fn build(&self) -> Result<Generation, MaterialError> {
-        Generation::build(&self.options, &self.files, 1, None, 0)
+        Generation::build(&self.options, &self.files, 1, None)
     }
 
     fn first(&self) -> Generation {
@@ -66,7 +66,7 @@ impl Bundle {
     }
 
     fn after(&self, previous: &Generation) -> Generation {
-        Generation::build(&self.options, &self.files, previous.number() + 1, Some(previous), 0).unwrap()
+        Generation::build(&self.options, &self.files, previous.number() + 1, Some(previous)).unwrap()
     }
 }
 

@@ -52,6 +52,9 @@ impl ReusePortGroup {
 
     /// Listens on a new socket, steers new connections to it, and lets the old one drain.
     pub(super) fn rebind(&mut self, now: Instant) -> io::Result<()> {
+        if !cfg!(target_os = "linux") {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         if self.members.len() > MAX_OLD_SOCKETS {
             return Err(io::Error::other("too many old sockets are still draining"));
         }

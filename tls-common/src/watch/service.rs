@@ -82,27 +82,26 @@ impl FileWatchService {
     }
 
     fn rearm(&self, id: u64) {
+        // Held throughout: between another bundle's unwatch and our watch a directory would be lost.
+        let mut state = lock(&self.watcher);
         let Some((paths, listener, before)) = lock(&self.bundles)
             .get(&id)
             .map(|bundle| (bundle.paths.clone(), bundle.listener.clone(), bundle.directories.clone()))
         else {
             return;
         };
+        let Some(watcher) = state.started() else { return };
         let wanted: BTreeSet<PathBuf> = paths.iter().flat_map(|path| watched_directories(path)).collect();
         let mut watched = BTreeSet::new();
-        {
-            let mut state = lock(&self.watcher);
-            let Some(watcher) = state.started() else { return };
-            for directory in &wanted {
-                // Watching again is how a directory that was deleted and made anew is found: inotify ties a watch to
-                // the inode, and adding an existing watch is a cheap no-op.
-                match watcher.watch(directory, RecursiveMode::NonRecursive) {
-                    Ok(()) => {
-                        watched.insert(directory.clone());
-                    }
-                    Err(error) => {
-                        tracing::debug!(directory = %directory.display(), %error, "cannot watch, polling covers it")
-                    }
+        for directory in wanted {
+            // Watching again is how a directory that was deleted and made anew is found: inotify ties a watch to the
+            // inode, and adding an existing watch is a cheap no-op.
+            match watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    watched.insert(directory);
+                }
+                Err(error) => {
+                    tracing::debug!(directory = %directory.display(), %error, "cannot watch, polling covers it");
                 }
             }
         }
@@ -113,7 +112,8 @@ impl FileWatchService {
             }
             unused(&bundles, before.difference(&watched))
         };
-        self.unwatch(&orphans);
+        unwatch(watcher, &orphans);
+        drop(state);
         if let Some(listener) = listener.upgrade() {
             for directory in watched.difference(&before) {
                 listener.on_watch_started(directory);
@@ -122,21 +122,14 @@ impl FileWatchService {
     }
 
     fn unregister(&self, id: u64) {
+        let mut state = lock(&self.watcher);
         let orphans = {
             let mut bundles = lock(&self.bundles);
             let Some(gone) = bundles.remove(&id) else { return };
             unused(&bundles, gone.directories.iter())
         };
-        self.unwatch(&orphans);
-    }
-
-    fn unwatch(&self, directories: &[PathBuf]) {
-        let mut state = lock(&self.watcher);
-        for directory in directories {
-            if let Some(watcher) = &mut state.watcher {
-                // An error means the directory is gone, and its watch with it.
-                let _ = watcher.unwatch(directory);
-            }
+        if let Some(watcher) = &mut state.watcher {
+            unwatch(watcher, &orphans);
         }
     }
 
@@ -216,6 +209,13 @@ impl Change {
             EventKind::Access(_) => None,
             EventKind::Modify(_) | EventKind::Any | EventKind::Other => Some(Self::Modified),
         }
+    }
+}
+
+fn unwatch(watcher: &mut RecommendedWatcher, directories: &[PathBuf]) {
+    for directory in directories {
+        // An error means the directory is gone, and its watch with it.
+        let _ = watcher.unwatch(directory);
     }
 }
 
