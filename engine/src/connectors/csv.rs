@@ -17,6 +17,9 @@ use crate::error::TaskError;
 /// Longest header line accepted, in bytes.
 const MAX_HEADER_BYTES: u64 = 64 * 1024;
 
+/// Of a header that does not fit, this many characters go into the error message.
+const MAX_SHOWN_CHARACTERS: usize = 300;
+
 /// Most bytes of a file that are taken for one batch: a quote that is never closed makes one field
 /// of the rest of the file.
 const MAX_BATCH_BYTES: usize = 256 * 1024 * 1024;
@@ -105,7 +108,7 @@ impl CsvFile {
             &self.path,
             format!(
                 "the header names the columns {} but the table has {}; if the file has no header, set 'header' = 'false'",
-                names.join(", "),
+                shown(&names.join(", ")),
                 columns.join(", ")
             ),
         ))
@@ -159,6 +162,15 @@ impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Input")
     }
+}
+
+/// Text of a file for an error message: a path may name anything, a password file or a device too.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(MAX_SHOWN_CHARACTERS).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MAX_SHOWN_CHARACTERS).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 #[cfg(test)]

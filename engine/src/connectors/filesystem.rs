@@ -115,7 +115,8 @@ impl Part {
     fn create(directory: &Path, subtask: usize) -> Result<Self, TaskError> {
         let name = format!("part-{subtask}-0.jsonl");
         let path = directory.join(&name);
-        let hidden = directory.join(format!(".{name}.inprogress"));
+        // Of its own: another job that writes to the same directory must not share it.
+        let hidden = directory.join(format!(".{name}.{:016x}.inprogress", rand::random::<u64>()));
         let create = || {
             fs::create_dir_all(directory)?;
             if path.try_exists()? {
@@ -124,7 +125,7 @@ impl Part {
                     "the part of an earlier job is in the way: write to an empty directory",
                 ));
             }
-            File::create(&hidden)
+            File::create_new(&hidden)
         };
         let file = create().map_err(|source| TaskError::File { path: path.clone(), source })?;
         Ok(Self { file: BufWriter::with_capacity(WRITE_BUFFER_BYTES, file), hidden, path, finished: false })
@@ -133,7 +134,9 @@ impl Part {
     fn publish(&mut self) -> io::Result<()> {
         self.file.flush()?;
         self.file.get_ref().sync_all()?;
-        fs::rename(&self.hidden, &self.path)?;
+        // A rename would replace the part of another job that was first; a link does not.
+        fs::hard_link(&self.hidden, &self.path)?;
+        fs::remove_file(&self.hidden)?;
         self.finished = true;
         // The new name is durable once its directory is.
         match self.path.parent() {
@@ -180,6 +183,21 @@ mod tests {
     }
 
     #[test]
+    fn of_two_jobs_with_one_directory_the_first_keeps_its_rows_and_the_other_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = FileSink { directory: dir.path().to_owned() };
+        let rows =
+            |value| RecordBatch::try_from_iter([("a", Arc::new(Int32Array::from(vec![value])) as ArrayRef)]).unwrap();
+        let (mut first, mut second) = (Sink::open(&sink, 0).unwrap(), Sink::open(&sink, 0).unwrap());
+        first.write(&rows(1)).unwrap();
+        second.write(&rows(2)).unwrap();
+        first.finish().unwrap();
+        assert!(second.finish().is_err());
+        assert_eq!(names(dir.path()), ["part-0-0.jsonl"]);
+        assert_eq!(fs::read_to_string(dir.path().join("part-0-0.jsonl")).unwrap(), "{\"a\":1}\n");
+    }
+
+    #[test]
     fn a_part_is_visible_once_complete_and_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let sink = FileSink { directory: dir.path().join("out/rows") };
@@ -190,7 +208,7 @@ mod tests {
         .unwrap();
         let mut part = Sink::open(&sink, 2).unwrap();
         part.write(&batch).unwrap();
-        assert_eq!(names(&sink.directory), [".part-2-0.jsonl.inprogress"]);
+        assert!(names(&sink.directory).iter().all(|name| name.starts_with(".part-2-0.jsonl.")));
         part.finish().unwrap();
         assert_eq!(names(&sink.directory), ["part-2-0.jsonl"]);
         assert_eq!(

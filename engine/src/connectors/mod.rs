@@ -30,7 +30,7 @@
 //! | `fields.<f>.kind` | `random` (default) or `sequence` (`BIGINT`, `INT`, `DOUBLE`, `TIMESTAMP`) |
 //! | `fields.<f>.min`, `.max` | bounds of random numbers, both inclusive (`DOUBLE`: below max), and of `TIMESTAMP` and `DATE` |
 //! | `fields.<f>.length` | characters of a random STRING (hexadecimal); default 100 |
-//! | `fields.<f>.start`, `.end` | bounds of a sequence, both inclusive; a `TIMESTAMP` sequence counts milliseconds |
+//! | `fields.<f>.start`, `.end` | bounds of a sequence, both inclusive; a `TIMESTAMP` sequence counts milliseconds (`TIMESTAMP(0)`: seconds) |
 //! | `fields.<f>.null-rate` | share of NULLs, 0 (default) to 1 |
 //!
 //! # Sinks
