@@ -1,7 +1,8 @@
-//! Frames of the data plane: everything two TaskManagers say to each other on one connection. No IO, no clock, no state of a session.
+//! Frames of the data plane: everything two TaskManagers say to each other on one connection. No IO, no clock, no state
+//! of a session.
 //!
-//! A frame is a fixed little-endian header of 32 bytes and a body, zero-padded to a multiple of 16, so that every body starts 16-aligned
-//! in the stream and, decoded, in memory: what Arrow needs to use a received buffer in place.
+//! A frame is a fixed little-endian header of 32 bytes and a body, zero-padded to a multiple of 16, so that every body
+//! starts 16-aligned in the stream and, decoded, in memory: what Arrow needs to use a received buffer in place.
 //!
 //! ```text
 //!  0        4      5       6       8         12       16          24        32
@@ -27,9 +28,9 @@
 //! | 12 | ping | | | | | |
 //! | 13 | error | | | code | | message, UTF-8 |
 //!
-//! Fields that a kind does not use are zero; anything else is an error, so that garbage is recognised at its first header. What the
-//! frames mean in which order is the business of the session that speaks them. Versions: [`VERSION`] is raised by every change that an older
-//! peer would misread; peers of different versions do not talk.
+//! Fields that a kind does not use are zero; anything else is an error, so that garbage is recognised at its first
+//! header. What the frames mean in which order is the business of the session that speaks them. Versions: [`VERSION`]
+//! is raised by every change that an older peer would misread; peers of different versions do not talk.
 
 mod decode;
 mod encode;
@@ -102,13 +103,15 @@ pub enum Frame<B = Bytes> {
         /// The sender gave up: what came is not all.
         aborted: bool,
     },
-    /// From the receiver of a channel: acknowledgement and credit. Both only grow, so that a late or doubled one does no harm.
+    /// From the receiver of a channel: acknowledgement and credit. Both only grow, so that a late or doubled one does
+    /// no harm.
     Credit {
         /// The *sender's* number of the channel.
         channel: u32,
         /// Everything below this sequence has been received.
         next: u64,
-        /// Bytes of credit given since the channel was opened. A frame may start while the bytes charged before it are below.
+        /// Bytes of credit given since the channel was opened. A frame may start while the bytes charged before it are
+        /// below.
         limit: u64,
     },
     /// From the receiver of a channel: it wants no more; the sender answers with an aborted finish.

@@ -83,8 +83,10 @@ impl Router {
     pub(crate) async fn end(mut self) -> Result<(), TaskError> {
         self.flush().await?;
         self.event(Event::End).await?;
-        let finish = self.targets.into_iter().enumerate();
-        let finish = finish.map(async |(index, target)| target.channel.finish().await.map_err(|e| failure(index, e)));
+        let finish = self.targets.into_iter().enumerate().map(|(index, target)| {
+            let finished = target.channel.finish();
+            async move { finished.await.map_err(|e| failure(index, e)) }
+        });
         try_join_all(finish).await.map(drop)
     }
 

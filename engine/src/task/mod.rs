@@ -146,6 +146,8 @@ impl Task {
                 Some(Element::Watermark(time)) => self.watermark(time).await?,
                 Some(Element::End) => return self.end().await,
             }
+            // A batch is work enough for one turn: others share this thread.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -8,8 +8,9 @@ use super::{ChannelId, ErrorCode, Frame, HEADER_BYTES, Hello, MAX_BODY_BYTES, Pa
 
 /// Takes a stream apart into frames, however it is cut into pieces.
 ///
-/// A body gets exactly the memory it needs, so that a frame somebody keeps never pins a larger buffer; a body that lies whole in a [`Bytes`] or
-/// [`BytesMut`] is sliced out of it instead of copied. Memory per decoder: one header and one body.
+/// From a plain slice, a body gets exactly the memory it needs, so that a frame somebody keeps never pins a larger
+/// buffer. From a [`Bytes`] or [`BytesMut`], a body that lies whole in it is sliced out instead of copied. Memory per
+/// decoder: one header and one body.
 #[derive(Debug)]
 pub struct Decoder {
     max_payload_bytes: usize,
@@ -54,7 +55,8 @@ pub enum FrameError {
 }
 
 impl Decoder {
-    /// A decoder at the beginning of a stream that refuses payloads above `max_payload_bytes` (itself at most [`MAX_BODY_BYTES`]).
+    /// A decoder at the beginning of a stream that refuses payloads above `max_payload_bytes` (itself at most
+    /// [`MAX_BODY_BYTES`]).
     pub fn new(max_payload_bytes: usize) -> Self {
         Self {
             max_payload_bytes: max_payload_bytes.min(MAX_BODY_BYTES),
@@ -64,7 +66,8 @@ impl Decoder {
         }
     }
 
-    /// Takes bytes from `input` up to the end of the next frame; `None` when all of it is taken and the frame is not complete.
+    /// Takes bytes from `input` up to the end of the next frame; `None` when all of it is taken and the frame is not
+    /// complete.
     ///
     /// # Errors
     /// The stream is no sequence of frames; the decoder must not be used again.

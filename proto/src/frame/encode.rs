@@ -16,8 +16,8 @@ impl Frame<Chunks> {
         out.put_bytes(0, self.padding_bytes());
     }
 
-    /// Appends everything but a payload and its padding to `out` and returns the payload, which the caller puts on the wire next, followed by
-    /// [`Self::padding_bytes`] zeros: a large payload is so never copied.
+    /// Appends everything but a payload and its padding to `out` and returns the payload, which the caller puts on the
+    /// wire next, followed by [`Self::padding_bytes`] zeros: a large payload is so never copied.
     #[must_use = "the payload follows"]
     pub fn encode_head(&self, out: &mut BytesMut) -> &[Bytes] {
         let mut control = BytesMut::new();

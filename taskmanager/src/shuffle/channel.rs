@@ -12,15 +12,16 @@ use super::local::{LocalReceiver, LocalSender};
 use super::peer::RemotePeer;
 use super::session::{ReceiverKey, SenderKey};
 
-/// The sending end of a channel. Dropped before [`Self::finish`], it aborts the channel: the receiver gets [`ChannelError::SenderAborted`] after what
-/// was sent.
+/// The sending end of a channel. Dropped before [`Self::finish`], it aborts the channel: the receiver gets
+/// [`ChannelError::SenderAborted`] after what was sent.
 #[derive(Debug)]
 pub struct ChannelSender {
     end: SenderEnd,
     max_payload_bytes: usize,
 }
 
-/// The receiving end of a channel. Dropped before the end, it closes the channel: the sender gets [`ChannelError::ReceiverClosed`].
+/// The receiving end of a channel. Dropped before the end, it closes the channel: the sender gets
+/// [`ChannelError::ReceiverClosed`].
 #[derive(Debug)]
 pub struct ChannelReceiver {
     end: ReceiverEnd,
@@ -59,8 +60,9 @@ impl ChannelSender {
         Self { end: SenderEnd::Remote(RemoteSender { peer, key }), max_payload_bytes }
     }
 
-    /// Sends one payload, the concatenation of `chunks`; waits for credit. The receiver gets it in one piece. Up to a window
-    /// (`ShuffleOptions::window_bytes`) of payloads is under way when this returns. Cancel safe: a dropped future has not sent.
+    /// Sends one payload, the concatenation of `chunks`; waits for credit. The receiver gets it in one piece. Up to a
+    /// window (`ShuffleOptions::window_bytes`) of payloads is under way when this returns. Cancel safe: a dropped
+    /// future has not sent.
     ///
     /// # Errors
     /// The channel has failed, or the payload is larger than `ShuffleOptions::max_payload_bytes`.

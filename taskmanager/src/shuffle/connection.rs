@@ -1,8 +1,8 @@
 //! One connection that carries a session: bytes to frames to the session and back, in one task.
 //!
-//! Reading and writing share the task because they share the TLS state: two tasks would only take turns at a lock. What matters
-//! for throughput is how many bytes a system call moves, so frames are gathered up to 256 KiB before they are written, and read
-//! through the buffer beneath TLS straight into the memory they stay in.
+//! Reading and writing share the task because they share the TLS state: two tasks would only take turns at a lock. What
+//! matters for throughput is how many bytes a system call moves, so frames are gathered up to 256 KiB before they are
+//! written, and read through the buffer beneath TLS straight into the memory they stay in.
 
 mod outbox;
 
@@ -68,7 +68,8 @@ struct Driver {
 }
 
 impl Link {
-    /// Carries the session's frames until the connection has served its time, then closes it. Closing takes up to `close_timeout`.
+    /// Carries the session's frames until the connection has served its time, then closes it. Closing takes up to
+    /// `close_timeout`.
     pub(super) async fn run(self, shutdown: CancellationToken, close_timeout: Duration) {
         let (peer, id, info) = (Arc::clone(&self.peer), self.id, self.connection.info().clone());
         let mut driver = Driver { link: self, received: Vec::new(), taken: Vec::new(), outbox: Outbox::default() };
@@ -93,7 +94,8 @@ impl Link {
             End::InOrder => Some(None),
             End::Violation(violation) => Some(Some((ErrorCode::Violation, violation.clone()))),
             End::ShutDown => {
-                // Acknowledgements that are due still go out: a sender may wait for the end of a channel that is complete.
+                // Acknowledgements that are due still go out: a sender may wait for the end of a channel that is
+                // complete.
                 peer.transmit(id, 0, &mut driver.taken, None);
                 Some(Some((ErrorCode::ShuttingDown, end.to_string())))
             }
@@ -140,7 +142,8 @@ impl Driver {
                 Poll::Pending => break,
             }
         }
-        if bytes > 0
+        // What came before an end counts: it may be the acknowledgement somebody waits for.
+        if (bytes > 0 || !self.received.is_empty())
             && let Err(violation) = self.link.peer.receive(self.link.id, &mut self.received)
         {
             return Poll::Ready(Err(End::Violation(violation.to_string())));
@@ -213,7 +216,8 @@ impl Driver {
         Poll::Ready(if count == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(count) })
     }
 
-    /// Writes what is left, says why if there is something to say, and waits until the peer has closed, so that nothing of it is lost to a reset.
+    /// Writes what is left, says why if there is something to say, and waits until the peer has closed, so that nothing
+    /// of it is lost to a reset.
     async fn close(mut self, error: Option<(ErrorCode, String)>) {
         self.taken.drain(..).for_each(|frame| self.outbox.push(&frame));
         if let Some((code, message)) = error {

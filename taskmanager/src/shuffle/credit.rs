@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The budget. Clones share it.
 ///
-/// A channel holds at most its window, and at most its share: the total divided by the channels there are. When many channels appear at
-/// once, the older ones still hold their former share until they are read from; what is not there is then not given, except for
-/// the minimum that keeps every channel moving. Held bytes are so bounded by the total plus the minimum per channel (plus a payload
-/// per channel, because a frame may start with the last byte of credit).
+/// A channel holds at most its window, and at most its share: the total divided by the channels there are. When many
+/// channels appear at once, the older ones still hold their former share until they are read from; what is not there is
+/// then not given, except for the minimum that keeps every channel moving. Held bytes are so bounded by the total plus
+/// the minimum per channel (plus a payload per channel, because a frame may start with the last byte of credit).
 #[derive(Debug, Clone)]
 pub(crate) struct CreditPool(Arc<Budget>);
 

@@ -1,6 +1,8 @@
-//! The first words on a connection, before it belongs to a session: the accepting side says who it is, then the dialling side.
+//! The first words on a connection, before it belongs to a session: the accepting side says who it is, then the
+//! dialling side.
 //!
-//! The accepting side speaks first, because a TLS 1.3 client learns only from its first read whether its certificate was accepted.
+//! The accepting side speaks first, because a TLS 1.3 client learns only from its first read whether its certificate
+//! was accepted.
 
 use std::io;
 use std::pin::Pin;

@@ -1,4 +1,5 @@
-//! The data plane: channels between tasks, within this TaskManager and to others, that survive the loss and the replacement of connections.
+//! The data plane: channels between tasks, within this TaskManager and to others, that survive the loss and the
+//! replacement of connections.
 //!
 //! ```text
 //!   ChannelSender ─┐                    ┌ connection.rs ═══ TLS ═══ connection.rs ┐                  ┌─▶ ChannelReceiver
@@ -6,10 +7,11 @@
 //!   ChannelSender ─┘                    └   the traffic moves)                    ┘                  └─▶ ChannelReceiver
 //! ```
 //!
-//! One session per pair of TaskManagers carries all their channels, in both directions; of the two, the one with the smaller id dials.
-//! `session/` is the protocol without IO, `peer.rs` gives it a clock and connections, `connection.rs` and `server.rs` are the only
-//! files that touch a socket. Payloads are opaque bytes. What must hold: each channel delivers exactly what was sent, in order, or
-//! fails with a [`ChannelError`]; a channel whose receiver stops delays no other; every buffer is bounded by [`ShuffleOptions`].
+//! One session per pair of TaskManagers carries all their channels, in both directions; of the two, the one with the
+//! smaller id dials. `session/` is the protocol without IO, `peer.rs` gives it a clock and connections, `connection.rs`
+//! and `server.rs` are the only files that touch a socket. Payloads are opaque bytes. What must hold: each channel
+//! delivers exactly what was sent, in order, or fails with a [`ChannelError`]; a channel whose receiver stops delays no
+//! other; every buffer is bounded by [`ShuffleOptions`].
 //!
 //! A peer may send only on channels that are registered here: [`Shuffle::receiver`] is the authorisation.
 
@@ -95,8 +97,9 @@ struct Inner {
 }
 
 impl Shuffle {
-    /// Starts to accept peers on `listener`. The future is the server: it ends after `shutdown`, when all connections have said goodbye. Channels still
-    /// open then fail with [`ChannelError::ShutDown`], and their peers learn at once that this process is gone.
+    /// Starts to accept peers on `listener`. The future is the server: it ends after `shutdown`, when all connections
+    /// have said goodbye. Channels still open then fail with [`ChannelError::ShutDown`], and their peers learn at once
+    /// that this process is gone.
     pub async fn start(
         own: TaskManagerId,
         endpoint: Endpoint,
@@ -122,7 +125,8 @@ impl Shuffle {
     /// Registers the sending end of a channel.
     ///
     /// # Errors
-    /// The channel is registered already, a bound is reached, or the process is stopping. That the peer cannot be reached shows when sending.
+    /// The channel is registered already, a bound is reached, or the process is stopping. That the peer cannot be
+    /// reached shows when sending.
     pub fn sender(&self, spec: ChannelSpec) -> Result<ChannelSender, ChannelError> {
         let max_payload_bytes = self.inner.options.max_payload_bytes;
         Ok(match spec.peer {

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 /// Settings of a [`super::Shuffle`]. The defaults are for TaskManagers within one data centre.
 ///
-/// Memory: received bytes that no task has taken yet are bounded by [`Self::receive_buffer_bytes`] over the whole process, plus
-/// [`Self::min_window_bytes`] and one payload per channel. Sent bytes kept for a resend are bounded by the credit the peers give, at
-/// most [`Self::retained_bytes`] and one payload per channel.
+/// Memory: received bytes that no task has taken yet are bounded by [`Self::receive_buffer_bytes`] over the whole
+/// process, plus [`Self::min_window_bytes`] and one payload per channel. Sent bytes kept for a resend are bounded by
+/// the credit the peers give, at most [`Self::retained_bytes`] and one payload per channel.
 #[derive(Debug, Clone)]
 pub struct ShuffleOptions {
-    /// Bytes a channel may have under way and unread at its receiver. Default 1 MiB. Throughput of one channel is at most this per round trip.
+    /// Bytes a channel may have under way and unread at its receiver. Default 1 MiB. Throughput of one channel is at
+    /// most this per round trip.
     pub window_bytes: u64,
-    /// Bytes that all channels of the process together may hold as a receiver. With more channels than fit, each gets an equal share. Default 128 MiB.
+    /// Bytes that all channels of the process together may hold as a receiver. With more channels than fit, each gets
+    /// an equal share. Default 128 MiB.
     pub receive_buffer_bytes: u64,
     /// Bytes that every receiving channel gets whatever the share, so that it always moves. Default 32 KiB.
     pub min_window_bytes: u64,
@@ -21,13 +23,15 @@ pub struct ShuffleOptions {
     pub retained_bytes: u64,
     /// A peer without a connection for longer is lost, and its channels fail. Default 10 s.
     pub reconnect_timeout: Duration,
-    /// How long one end of a channel waits for the other end to appear. Default 60 s: a deployment reaches the hosts in any order.
+    /// How long one end of a channel waits for the other end to appear. Default 60 s: a deployment reaches the hosts in
+    /// any order.
     pub open_timeout: Duration,
     /// How long a new connection may take to say who it is. Default 5 s.
     pub hello_timeout: Duration,
     /// A connection that sent nothing for this long sends a ping. Default 1 s.
     pub keepalive_interval: Duration,
-    /// A connection that received nothing for this long is dead. Default 5 s; must be well below [`Self::reconnect_timeout`].
+    /// A connection that received nothing for this long is dead. Default 5 s; must be well below
+    /// [`Self::reconnect_timeout`].
     pub keepalive_timeout: Duration,
     /// How long closing a connection at shutdown may take, what is left to send included. Default 2 s.
     pub close_timeout: Duration,
@@ -37,7 +41,8 @@ pub struct ShuffleOptions {
     pub max_channels: usize,
     /// Opens of one peer that wait for a channel to be registered here. Default 4,096.
     pub max_pending_opens: usize,
-    /// Connections of one peer at once; more than two exist only while rotations come faster than connections drain. Default 8.
+    /// Connections of one peer at once; more than two exist only while rotations come faster than connections drain.
+    /// Default 8.
     pub max_connections: usize,
     /// Peers that have no channel here yet. Default 1,024.
     pub max_peers: usize,

@@ -43,7 +43,8 @@ struct State {
     links: HashMap<LinkId, Waker>,
 }
 
-/// The peer's task: keeps the time, and the connection if it is our turn to dial. Ends when nobody needs the peer any more.
+/// The peer's task: keeps the time, and the connection if it is our turn to dial. Ends when nobody needs the peer any
+/// more.
 pub(super) async fn run(peer: Arc<RemotePeer>, shuffle: Arc<Inner>) {
     let mut dialler = (shuffle.own < peer.id).then(|| Dialler::new(Arc::clone(&peer), Arc::clone(&shuffle)));
     loop {

@@ -1,8 +1,9 @@
-//! [`Pair`]: two sessions, a virtual clock and connections that misbehave. No socket, no task, no sleep; a seed decides everything.
+//! [`Pair`]: two sessions, a virtual clock and connections that misbehave. No socket, no task, no sleep; a seed decides
+//! everything.
 //!
-//! Within a connection bytes keep their order, as in TCP. Beyond that anything may happen: a connection delays, loses the frames under way and dies,
-//! and each side notices at another time or never (half-open); dialling fails; several connections exist at once; either side wants to move at any
-//! time. Every frame goes through the codec.
+//! Within a connection bytes keep their order, as in TCP. Beyond that anything may happen: a connection delays, loses
+//! the frames under way and dies, and each side notices at another time or never (half-open); dialling fails; several
+//! connections exist at once; either side wants to move at any time. Every frame goes through the codec.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

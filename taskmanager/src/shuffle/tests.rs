@@ -263,6 +263,19 @@ async fn a_peer_that_stops_is_lost_at_once() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_stops_after_the_end_has_acknowledged_it() {
+    for _ in 0..20 {
+        let (a, b) = (Node::plain("a").await, Node::plain("b").await);
+        let (sender, receiver) = channel(&a, &b, 1);
+        let sending = send_all(sender, 100);
+        receive_all(receiver, 100).await.unwrap();
+        b.stop().await;
+        sending.await.unwrap();
+        a.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_vanishes_is_lost_after_the_timeout() {
     let options = ShuffleOptions { reconnect_timeout: Duration::from_millis(300), ..ShuffleOptions::default() };
     let a = Node::start("a", plain(), options.clone()).await;

@@ -1,4 +1,5 @@
-//! Frames on their way into a connection: headers and small pieces gathered into blocks, large payload pieces as they are.
+//! Frames on their way into a connection: headers and small pieces gathered into blocks, large payload pieces as they
+//! are.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -6,8 +7,8 @@ use std::io::IoSlice;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use proto::frame::{Chunks, Frame};
 
-/// Pieces up to this length are copied into the block before them: that is cheaper than one more slice in the write, and keeps the
-/// number of slices per write small.
+/// Pieces up to this length are copied into the block before them: that is cheaper than one more slice in the write,
+/// and keeps the number of slices per write small.
 const COPY_BYTES: usize = 4 << 10;
 
 /// New memory for gathered pieces comes in blocks of this size.

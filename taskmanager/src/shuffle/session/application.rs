@@ -47,7 +47,8 @@ impl Session {
         Ok(key)
     }
 
-    /// Takes a payload if there is credit; otherwise gives it back, and [`super::Event::Writable`] says when to come again.
+    /// Takes a payload if there is credit; otherwise gives it back, and [`super::Event::Writable`] says when to come
+    /// again.
     pub(crate) fn send(
         &mut self,
         key: SenderKey,
@@ -75,7 +76,8 @@ impl Session {
         }
     }
 
-    /// Whether the peer has received everything up to the end of the channel; [`super::Event::Writable`] says when to ask again.
+    /// Whether the peer has received everything up to the end of the channel; [`super::Event::Writable`] says when to
+    /// ask again.
     pub(crate) fn poll_finish(&mut self, key: SenderKey) -> Result<bool, ChannelError> {
         let channel = self.outbound.get_mut(&key).ok_or(ChannelError::ShutDown)?;
         if let Some(failure) = &channel.failure {
@@ -98,7 +100,8 @@ impl Session {
         }
     }
 
-    /// The next payload in order, whose credit goes back to the sender; [`super::Event::Readable`] says when to ask again.
+    /// The next payload in order, whose credit goes back to the sender; [`super::Event::Readable`] says when to ask
+    /// again.
     pub(crate) fn read(&mut self, key: ReceiverKey) -> Result<Read, ChannelError> {
         let channel = self.inbound.get_mut(&key).ok_or(ChannelError::ShutDown)?;
         match channel.read() {

@@ -10,7 +10,8 @@ use super::outbound::charge;
 use crate::shuffle::credit::{CreditPool, Holding};
 use crate::shuffle::error::{ChannelError, Violation};
 
-/// A receiver says what it has received at least after this many charged bytes, so that a sender never keeps much more than is under way.
+/// A receiver says what it has received at least after this many charged bytes, so that a sender never keeps much more
+/// than is under way.
 const CREDIT_STEP_BYTES: u64 = 128 << 10;
 
 #[derive(Debug)]

@@ -31,7 +31,8 @@ impl Session {
         Ok(link)
     }
 
-    /// What the dialling side's hello says: the session, named `fresh` if it has no name yet, and whether the peer must know it.
+    /// What the dialling side's hello says: the session, named `fresh` if it has no name yet, and whether the peer must
+    /// know it.
     pub(crate) fn identity(&mut self, fresh: u64) -> (u64, bool) {
         (*self.id.get_or_insert(fresh), self.established)
     }

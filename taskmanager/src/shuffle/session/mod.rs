@@ -1,9 +1,10 @@
 //! The protocol between two TaskManagers: a session that outlives its connections. No IO, no clock, no tasks.
 //!
-//! Every channel numbers its frames. The receiver says which sequence it expects next and how many bytes of credit there are; the sender keeps
-//! what is not acknowledged, which credit bounds. A connection (here: a *link*) only carries frames: when it dies, what may have been lost is sent
-//! again on another one, and the receiver drops what it has already. So a channel delivers exactly the sequence that was sent, whatever
-//! happens to connections, as long as both processes live and find each other within the reconnect timeout.
+//! Every channel numbers its frames. The receiver says which sequence it expects next and how many bytes of credit
+//! there are; the sender keeps what is not acknowledged, which credit bounds. A connection (here: a *link*) only
+//! carries frames: when it dies, what may have been lost is sent again on another one, and the receiver drops what it
+//! has already. So a channel delivers exactly the sequence that was sent, whatever happens to connections, as long as
+//! both processes live and find each other within the reconnect timeout.
 //!
 //! A planned replacement does not even stop the stream:
 //!
@@ -18,13 +19,14 @@
 //!      │ ── old link: FinAck, then both close it ──────────▶ │
 //! ```
 //!
-//! Methods come in three kinds, a file each. The application's (`application.rs`: send, finish, read ...) never block: they say "not now", and an
-//! [`Event`] says when to ask again. Inputs (`links.rs`, `receive.rs`: attach, `handle_frame`, `handle_timeout` ...) tell what has happened.
-//! Output (`transmit.rs`) hands out what a link shall write: control frames first, then payloads of the channels in turn. After any of
-//! these, take the events with [`Session::poll_event`].
+//! Methods come in three kinds, a file each. The application's (`application.rs`: send, finish, read ...) never block:
+//! they say "not now", and an [`Event`] says when to ask again. Inputs (`links.rs`, `receive.rs`: attach,
+//! `handle_frame`, `handle_timeout` ...) tell what has happened. Output (`transmit.rs`) hands out what a link shall
+//! write: control frames first, then payloads of the channels in turn. After any of these, take the events with
+//! [`Session::poll_event`].
 //!
-//! Nothing here grows without a bound: payloads are bounded by credit; links, channels and waiting opens by [`ShuffleOptions`]; control frames
-//! are not queued but made, when there is room for them, from what is true then.
+//! Nothing here grows without a bound: payloads are bounded by credit; links, channels and waiting opens by
+//! [`ShuffleOptions`]; control frames are not queued but made, when there is room for them, from what is true then.
 
 mod application;
 mod inbound;

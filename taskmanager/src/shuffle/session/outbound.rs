@@ -26,7 +26,8 @@ pub(super) struct Outbound {
     pub(super) waiting: bool,
     /// In the session's list of channels that have something to send.
     pub(super) queued: bool,
-    /// Credit given by the receiver, and charged for what was accepted here and acknowledged there; all since the channel was opened.
+    /// Credit given by the receiver, and charged for what was accepted here and acknowledged there; all since the
+    /// channel was opened.
     limit: u64,
     charged: u64,
     acknowledged: u64,
@@ -181,8 +182,9 @@ impl Outbound {
         Some(Transmission { frame, bytes, again })
     }
 
-    /// Payloads that a broken connection may have lost are to be sent again; those of one that was closed in order have arrived. The end of the
-    /// channel is to be sent again even then: a receiver that has forgotten the channel repeats its acknowledgement only when asked.
+    /// Payloads that a broken connection may have lost are to be sent again; those of one that was closed in order have
+    /// arrived. The end of the channel is to be sent again even then: a receiver that has forgotten the channel repeats
+    /// its acknowledgement only when asked.
     pub(super) fn requeue(&mut self, broken: Option<LinkId>, is_live: impl Fn(LinkId) -> bool) {
         for (sequence, retained) in (self.first..).zip(&mut self.frames) {
             let lost = retained.on.is_some_and(|link| match retained.item {

@@ -10,7 +10,8 @@ use super::{Event, LinkId, SenderKey, Session};
 use crate::shuffle::error::{ChannelError, Violation};
 
 impl Session {
-    /// A frame came on a link. After a violation the frame has had no effect; the link's connection must be cut and detached.
+    /// A frame came on a link. After a violation the frame has had no effect; the link's connection must be cut and
+    /// detached.
     pub(crate) fn handle_frame(&mut self, id: LinkId, frame: Frame, now: Instant) -> Result<(), Violation> {
         // Frames of a connection that has been given up may still trickle in.
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };

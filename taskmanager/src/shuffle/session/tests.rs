@@ -1,5 +1,5 @@
-//! The session under a network that does its worst. The property: whatever happens to connections, every channel delivers exactly what was
-//! sent, in order, and neither side keeps more than the credit allows.
+//! The session under a network that does its worst. The property: whatever happens to connections, every channel
+//! delivers exactly what was sent, in order, and neither side keeps more than the credit allows.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

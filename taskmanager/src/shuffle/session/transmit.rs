@@ -23,8 +23,8 @@ pub(crate) enum Next {
 }
 
 impl Session {
-    /// Appends to `out` the frames that the link shall write: all control frames that are due, and payloads of at least `budget` bytes if there
-    /// are as many (at most one payload more).
+    /// Appends to `out` the frames that the link shall write: all control frames that are due, and payloads of at least
+    /// `budget` bytes if there are as many (at most one payload more).
     pub(crate) fn transmit(&mut self, id: LinkId, budget: u64, now: Instant, out: &mut Vec<Frame<Chunks>>) -> Next {
         let Some(link) = self.links.get_mut(&id) else { return Next::Close };
         let before = out.len();

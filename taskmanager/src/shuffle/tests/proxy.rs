@@ -1,4 +1,5 @@
-//! A network that cuts connections: passes bytes on in both directions and drops a connection after a random number of them.
+//! A network that cuts connections: passes bytes on in both directions and drops a connection after a random number of
+//! them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
