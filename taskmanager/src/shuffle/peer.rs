@@ -48,13 +48,16 @@ struct State {
 pub(super) async fn run(peer: Arc<RemotePeer>, shuffle: Arc<Inner>) {
     let mut dialler = (shuffle.own < peer.id).then(|| Dialler::new(Arc::clone(&peer), Arc::clone(&shuffle)));
     loop {
-        let (wants_link, next_timeout) = peer.with(|state, now| {
+        let (is_connected, wants_link, next_timeout) = peer.with(|state, now| {
             state.session.handle_timeout(now);
-            (state.session.wants_link(), state.session.next_timeout())
+            (state.session.is_connected(), state.session.wants_link(), state.session.next_timeout())
         });
-        match &mut dialler {
-            Some(dialler) if wants_link => dialler.start(),
-            _ => {}
+        if let Some(dialler) = &mut dialler {
+            if wants_link {
+                dialler.start();
+            } else if is_connected {
+                dialler.relax();
+            }
         }
         if dialler.as_ref().is_none_or(Dialler::is_idle) && shuffle.forget_peer(&peer) {
             return;

@@ -374,8 +374,16 @@ impl TestChannel {
         Ok(())
     }
 
-    pub(crate) fn close(&self, pair: &mut Pair) {
+    pub(crate) fn close_sender(&self, pair: &mut Pair) {
         pair.sides[self.from].session.close_sender(self.sender);
+    }
+
+    pub(crate) fn close_receiver(&self, pair: &mut Pair) {
         pair.sides[1 - self.from].session.close_receiver(self.receiver);
+    }
+
+    pub(crate) fn close(&self, pair: &mut Pair) {
+        self.close_sender(pair);
+        self.close_receiver(pair);
     }
 }

@@ -357,7 +357,7 @@ async fn strangers_and_garbage_harm_nobody() {
     for round in 0..20 {
         let garbage = vec![round; 500];
         assert_eq!(talk(&b, None, &garbage).await.len(), 1, "only the hello");
-        // The stranger's own session is cut off, and its peer state forgotten.
+        // The stranger's own session is cut off.
         let answer = talk(&b, Some(hello("Z", VERSION, 9, false)), &garbage).await;
         assert_eq!(code(&answer), Some(ErrorCode::Violation), "{answer:?}");
         assert_eq!(code(&talk(&b, Some(hello("zz", VERSION, 9, false)), &[]).await), Some(ErrorCode::WrongPeer));

@@ -1,4 +1,4 @@
-//! Dialling: at most one attempt at a time, with growing pauses between attempts that fail.
+//! Dialling: at most one attempt at a time, with growing pauses until one leads to a connection that works.
 
 use std::error::Error;
 use std::future::pending;
@@ -39,6 +39,11 @@ impl Dialler {
         self.attempt.is_none()
     }
 
+    /// The last attempt has led to a connection that works.
+    pub(super) fn relax(&mut self) {
+        self.pause = self.shuffle.options.redial_pause.0;
+    }
+
     /// Begins an attempt, if there is none and the peer's address is known.
     pub(super) fn start(&mut self) {
         let address = self.peer.with(|state, _| state.address.clone());
@@ -56,20 +61,19 @@ impl Dialler {
         let Some(attempt) = &mut self.attempt else { return pending().await };
         let result = attempt.await;
         self.attempt = None;
-        let (first, longest) = self.shuffle.options.redial_pause;
         match result {
             Ok(link) => {
-                self.pause = first;
                 let (shutdown, close_timeout) = (self.shuffle.shutdown.clone(), self.shuffle.options.close_timeout);
                 self.shuffle.tasks.spawn(link.run(shutdown, close_timeout));
             }
             Err(error) => {
                 tracing::debug!(peer = %self.peer.id, error, "cannot connect");
                 self.peer.with(|state, _| state.session.note_error(error));
-                self.pause = (self.pause * 2).min(longest);
             }
         }
         self.next = Instant::now() + self.pause.mul_f64(rand::rng().random_range(0.5..1.0));
+        // A connection that the peer refuses after our hello is as good as none.
+        self.pause = (self.pause * 2).min(self.shuffle.options.redial_pause.1);
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Link {
 }
 
 /// The end of one direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Half {
     Open,
     /// Ours: a Fin is to be sent. The peer's: its Fin has come, the FinAck is to be sent.

@@ -50,12 +50,21 @@ impl Session {
         if !link.is_closed() {
             self.last_error = Some(cause.to_owned());
         }
-        if link.fin != Half::Done {
+        // What we said may not have arrived, unless the peer has confirmed our end; what it said, unless we have seen
+        // its end.
+        let (ours, theirs) = (link.fin != Half::Done, link.peer_fin == Half::Open);
+        if ours || theirs {
+            self.unsettled = true;
             self.repeat_control();
-            self.requeue(Some(id));
+            self.requeue(ours.then_some(id));
         }
         self.choose_current(now);
         self.changed();
+    }
+
+    /// Payloads can be sent.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.current.is_some()
     }
 
     pub(crate) fn is_attached(&self, link: LinkId) -> bool {
@@ -131,6 +140,7 @@ impl Session {
         self.id = None;
         self.established = false;
         self.current = None;
+        self.unsettled = false;
         self.idle_since = now;
         self.events.extend(std::mem::take(&mut self.links).into_keys().map(Event::Dead));
         self.ready.clear();
@@ -212,10 +222,10 @@ impl Session {
         self.wake_current();
     }
 
-    /// Sequenced frames that may not have arrived are sent again.
-    pub(super) fn requeue(&mut self, broken: Option<LinkId>) {
+    /// Sequenced frames whose arrival is in doubt are sent again: the payloads that went with `lost`, and every end.
+    pub(super) fn requeue(&mut self, lost: Option<LinkId>) {
         for (key, channel) in &mut self.outbound {
-            channel.requeue(broken, |link| self.links.contains_key(&link));
+            channel.requeue(lost);
             if !channel.queued && channel.has_unsent() {
                 channel.queued = true;
                 self.ready.push_back(*key);
@@ -248,7 +258,8 @@ impl Session {
 
     /// When the peer is lost; never while there is nothing to lose.
     fn lost_time(&self) -> Option<Instant> {
-        let dependent = self.outbound.values().any(|channel| channel.opened || channel.announced && channel.detached)
+        let dependent = self.unsettled
+            || self.outbound.values().any(|channel| channel.opened || channel.announced && channel.detached)
             || self.inbound.values().any(|channel| channel.number.is_some() && !channel.is_complete());
         (self.current.is_none() && dependent).then(|| self.idle_since + self.options.reconnect_timeout)
     }

@@ -98,7 +98,9 @@ pub(crate) struct Session {
     links: BTreeMap<LinkId, Link>,
     /// The link that carries our payloads: the newest that is ready.
     current: Option<LinkId>,
-    /// Since when there is no such link.
+    /// A link broke and none has been ready since: the peer may wait for something that was lost with it.
+    unsettled: bool,
+    /// Since when there is no current link.
     idle_since: Instant,
     last_error: Option<String>,
 
@@ -140,6 +142,7 @@ impl Session {
             established: false,
             links: BTreeMap::new(),
             current: None,
+            unsettled: false,
             idle_since: now,
             last_error: None,
             outbound: BTreeMap::new(),
@@ -167,9 +170,9 @@ impl Session {
         self.events.pop_front()
     }
 
-    /// No channel, no link: nothing would be missed.
+    /// No channel, no link, and the peer knows it: nothing would be missed.
     pub(crate) fn is_unused(&self) -> bool {
-        self.links.is_empty() && self.outbound.is_empty() && self.inbound.is_empty()
+        self.links.is_empty() && !self.unsettled && self.outbound.is_empty() && self.inbound.is_empty()
     }
 
     pub(crate) fn stats(&self) -> PeerStats {

@@ -182,16 +182,12 @@ impl Outbound {
         Some(Transmission { frame, bytes, again })
     }
 
-    /// Payloads that a broken connection may have lost are to be sent again; those of one that was closed in order have
-    /// arrived. The end of the channel is to be sent again even then: a receiver that has forgotten the channel repeats
-    /// its acknowledgement only when asked.
-    pub(super) fn requeue(&mut self, broken: Option<LinkId>, is_live: impl Fn(LinkId) -> bool) {
+    /// The payloads that went with the broken connection `lost` are to be sent again. So is the end of the channel,
+    /// whichever way it went: its acknowledgement may be what was lost, and a receiver that has forgotten the channel
+    /// repeats it only when asked.
+    pub(super) fn requeue(&mut self, lost: Option<LinkId>) {
         for (sequence, retained) in (self.first..).zip(&mut self.frames) {
-            let lost = retained.on.is_some_and(|link| match retained.item {
-                Item::Payload(..) => Some(link) == broken,
-                Item::Finish { .. } => !is_live(link),
-            });
-            if lost {
+            if matches!(retained.item, Item::Finish { .. }) || lost.is_some() && retained.on == lost {
                 retained.on = None;
                 self.cursor = self.cursor.min(sequence);
             }

@@ -42,6 +42,8 @@ impl Session {
                 link.ready = true;
                 self.choose_current(now);
                 self.established = true;
+                self.unsettled = false;
+                // The peer may have noticed the break of an older link only after we asked it again for the last time.
                 self.requeue(None);
                 Ok(())
             }
