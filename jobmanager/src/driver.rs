@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Now;
 use crate::cluster::{Cluster, ClusterOptions, Command};
+use crate::dispatcher::scripts::Scripts;
 use crate::job_master::scheduler;
 use crate::rpc::task_executor::TaskExecutors;
 
@@ -27,16 +28,22 @@ struct Shared {
     /// Held for one event at a time and never across an await.
     cluster: Mutex<Cluster>,
     executors: TaskExecutors,
-    /// Calls under way: at most two per task of the active jobs.
+    scripts: Scripts,
+    /// Calls under way: at most two per task of the active jobs, and one per script to delete.
     calls: TaskTracker,
     shutdown: CancellationToken,
 }
 
 impl Driver {
-    /// Calls to TaskManagers go through `executors` and are given up at `shutdown`.
-    pub fn new(options: ClusterOptions, executors: TaskExecutors, shutdown: CancellationToken) -> Self {
+    /// Calls to TaskManagers go through `executors`, those about scripts through `scripts`; they are given up at `shutdown`.
+    pub fn new(
+        options: ClusterOptions,
+        executors: TaskExecutors,
+        scripts: Scripts,
+        shutdown: CancellationToken,
+    ) -> Self {
         let cluster = Mutex::new(Cluster::new(options));
-        Self { shared: Arc::new(Shared { cluster, executors, calls: TaskTracker::new(), shutdown }) }
+        Self { shared: Arc::new(Shared { cluster, executors, scripts, calls: TaskTracker::new(), shutdown }) }
     }
 
     /// Lets an event happen and starts what follows from it.
@@ -71,11 +78,27 @@ impl Driver {
     fn carry_out(&self, command: Command) {
         match command {
             Command::Forget(instance) => self.shared.executors.forget(instance),
+            Command::DeleteScript(script) => {
+                let driver = self.clone();
+                self.spawn(async move { driver.delete_script(&script).await });
+            }
             Command::Call(call) => {
                 let driver = self.clone();
-                let shutdown = self.shared.shutdown.clone();
-                self.shared.calls.spawn(async move { shutdown.run_until_cancelled(driver.call(call)).await });
+                self.spawn(async move { driver.call(call).await });
             }
+        }
+    }
+
+    fn spawn(&self, call: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shared.shutdown.clone();
+        self.shared.calls.spawn(async move { shutdown.run_until_cancelled(call).await });
+    }
+
+    async fn delete_script(&self, script: &str) {
+        // Always a digest: the job was submitted with it.
+        if let Ok(digest) = script.parse() {
+            let wanted = || self.read(|cluster, _| cluster.jobs().has_script(script));
+            self.shared.scripts.delete(&digest, wanted).await;
         }
     }
 

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::JobManagerError;
 
+use dispatcher::scripts::Scripts;
 use driver::Driver;
 use rpc::task_executor::TaskExecutors;
 use settings::Settings;
@@ -46,11 +47,12 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
     let address = listener.local_addr();
 
     let executors = TaskExecutors::new(rpc.connector(&[ALPN_H2]), settings.call_patience);
-    let driver = Driver::new(settings.cluster.clone(), executors, shutdown.clone());
     let blob_address = &settings.cluster.blob;
     let blob_connector = blob.connector(&[proto::blob::ALPN]);
     let blob_client = BlobClient::new(blob_connector, blob_address.host.clone(), blob_address.port);
-    let dispatcher = dispatcher::Dispatcher::new(driver.clone(), blob_client, settings.default_parallelism);
+    let scripts = Scripts::new(blob_client);
+    let driver = Driver::new(settings.cluster.clone(), executors, scripts.clone(), shutdown.clone());
+    let dispatcher = dispatcher::Dispatcher::new(driver.clone(), scripts, settings.default_parallelism);
     let routes = rpc::routes(
         rpc::dispatcher::Service::new(driver.clone(), dispatcher, address.to_string(), vec![rpc.clone(), blob]),
         rpc::resource_manager::Service::new(driver.clone(), settings.heartbeat_interval),

@@ -11,9 +11,6 @@ use crate::job_master::deployment::BlobAddress;
 /// Jobs that may be active at once.
 const ACTIVE_JOBS_MAX: usize = 1_000;
 
-/// Ended jobs that can still be looked at.
-const ENDED_JOBS_MAX: usize = 1_000;
-
 /// How this process works.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -34,7 +31,10 @@ impl Settings {
             cluster: ClusterOptions {
                 heartbeat_timeout: config.get(&options::HEARTBEAT_TIMEOUT)?,
                 slot_request_timeout: config.get(&options::SLOT_REQUEST_TIMEOUT)?,
-                jobs: JobLimits { active_max: ACTIVE_JOBS_MAX, ended_max: ENDED_JOBS_MAX },
+                jobs: JobLimits {
+                    active_max: ACTIVE_JOBS_MAX,
+                    ended_max: config.get(&options::JOBSTORE_MAX_CAPACITY)?,
+                },
                 blob: BlobAddress {
                     host: config.get(&options::BLOB_SERVER_ADDRESS)?,
                     port: config.get(&options::BLOB_SERVER_PORT)?,

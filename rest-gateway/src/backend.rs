@@ -168,7 +168,9 @@ impl Backend for Cluster {
     }
 
     async fn submit(&self, job: SubmitSql) -> Result<JobId, Problem> {
-        let script = self.blobs.put(Bytes::from(job.sql)).await.map_err(|error| self.blob_problem(&error))?;
+        let sql = Bytes::from(job.sql);
+        let store = || async { self.blobs.put(sql.clone()).await.map_err(|error| self.blob_problem(&error)) };
+        let script = store().await?;
         let id = JobId::random();
         let request = SubmitJobRequest {
             job_id: id.to_string(),
@@ -180,7 +182,13 @@ impl Backend for Cluster {
             let request = request.clone();
             async move { client.submit_job(request).await }
         };
-        match self.call(self.patience, call).await {
+        let mut answer = self.call(self.patience, call).await;
+        if let Err(Problem::NotFound(_)) = answer {
+            // An ended job had the same script, and the JobManager has just deleted it along with that job.
+            store().await?;
+            answer = self.call(self.patience, call).await;
+        }
+        match answer {
             Ok(_) => Ok(id),
             // The script is where this gateway has put it.
             Err(Problem::NotFound(said)) => Err(Problem::Internal(format!(

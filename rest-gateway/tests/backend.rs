@@ -35,6 +35,8 @@ const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 struct JobManager {
     submitted: Mutex<Vec<SubmitJobRequest>>,
     stumbles: Mutex<usize>,
+    /// How often a script will not be found.
+    deleted: Mutex<usize>,
 }
 
 #[tonic::async_trait]
@@ -44,6 +46,9 @@ impl Dispatcher for JobManager {
         match request.name.as_str() {
             "bad" => return Err(Status::invalid_argument("line 1: expected SELECT")),
             "lost" => return Err(Status::not_found("no blob")),
+            "deleted" if std::mem::take(&mut *self.deleted.lock().unwrap()) > 0 => {
+                return Err(Status::not_found("no blob"));
+            }
             "busy" => return Err(Status::resource_exhausted("64 jobs are active")),
             "bug" => return Err(Status::internal("lock poisoned")),
             _ => self.submitted.lock().unwrap().push(request),
@@ -170,6 +175,16 @@ async fn a_script_is_stored_before_the_jobmanager_hears_of_it() {
     }
     let file = cluster.blobs.path().join(digest(b"SELECT 1").to_string());
     assert_eq!(std::fs::read(file).unwrap(), b"SELECT 1");
+}
+
+#[tokio::test]
+async fn a_script_deleted_between_storing_and_submitting_is_stored_again() {
+    let cluster = running().await;
+    *cluster.jobmanager.deleted.lock().unwrap() = 1;
+    let id = cluster.backend.submit(job("SELECT 1", "deleted")).await.unwrap();
+    let submitted = cluster.jobmanager.submitted.lock().unwrap();
+    let ids: Vec<_> = submitted.iter().map(|request| request.job_id.clone()).collect();
+    assert_eq!(ids, [id.to_string()]);
 }
 
 #[tokio::test]

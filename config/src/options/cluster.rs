@@ -13,6 +13,8 @@ options! {
     JOBMANAGER_RPC_PORT: u16 = "jobmanager.rpc.port", default = "6123";
     /// Address the JobManager listens on. Loopback unless told otherwise.
     JOBMANAGER_BIND_HOST: String = "jobmanager.bind-host", default = "localhost";
+    /// Ended jobs that can still be looked at; the longest ended is forgotten first, and its script with it.
+    JOBSTORE_MAX_CAPACITY: usize = "jobstore.max-capacity", default = "1000", positive = true;
     /// How long a job waits for enough free slots before it fails.
     SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout", default = "5 min", positive = true;
 

@@ -40,6 +40,8 @@ pub enum Command {
     Call(scheduler::Command),
     /// The instance is gone: drop what connects to it.
     Forget(InstanceId),
+    /// No job has this script (SHA-256) any more.
+    DeleteScript(String),
 }
 
 /// A cancel request that cannot be followed.
@@ -214,7 +216,8 @@ impl Cluster {
         self.commands.extend(scheduler.take_commands().into_iter().map(Command::Call));
         if scheduler.state().is_terminal() && !had_ended {
             self.slots.release(job);
-            self.jobs.note_ended(job);
+            let forgotten = self.jobs.note_ended(job);
+            self.commands.extend(forgotten.into_iter().map(Command::DeleteScript));
             self.grant(now);
         }
         Some(answer)

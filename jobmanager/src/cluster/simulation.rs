@@ -187,7 +187,7 @@ impl World {
         for command in self.cluster.take_commands() {
             match command {
                 Command::Call(call) => self.calls.push(call),
-                Command::Forget(_) => {}
+                Command::Forget(_) | Command::DeleteScript(_) => {}
             }
         }
         self.check();

@@ -63,14 +63,24 @@ impl Jobs {
         self.jobs.insert(job, Job { number, scheduler });
     }
 
-    /// The job has ended: it may be forgotten when others have ended after it.
-    pub fn note_ended(&mut self, job: JobId) {
+    /// The job has ended: it may be forgotten when others have ended after it. Returns the scripts (SHA-256) of jobs that
+    /// are forgotten now, if no other job has them.
+    pub fn note_ended(&mut self, job: JobId) -> Vec<String> {
         self.ended.push_back(job);
-        while self.ended.len() > self.limits.ended_max {
-            if let Some(oldest) = self.ended.pop_front() {
-                self.jobs.remove(&oldest);
-            }
-        }
+        let too_many = self.ended.len().saturating_sub(self.limits.ended_max);
+        let forgotten: Vec<JobId> = self.ended.drain(..too_many).collect();
+        let mut scripts: Vec<String> = forgotten
+            .iter()
+            .filter_map(|job| self.jobs.remove(job))
+            .map(|job| job.scheduler.plan().sql_sha256.clone())
+            .collect();
+        scripts.retain(|script| !self.has_script(script));
+        scripts
+    }
+
+    /// Whether a job with this script (SHA-256) is known.
+    pub fn has_script(&self, sql_sha256: &str) -> bool {
+        self.jobs.values().any(|job| job.scheduler.plan().sql_sha256 == sql_sha256)
     }
 
     pub fn get(&self, job: JobId) -> Option<&Scheduler> {

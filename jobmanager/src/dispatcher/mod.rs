@@ -2,16 +2,17 @@
 //! hands the plan to the cluster.
 
 pub mod jobs;
+pub mod scripts;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use blob_server::{BlobClient, BlobError};
+use blob_server::BlobError;
 use proto::blob::Digest;
 use proto::ids::JobId;
 use tokio::sync::Semaphore;
 
 use jobs::Refused;
+use scripts::Scripts;
 
 use crate::clock::Now;
 use crate::driver::Driver;
@@ -19,9 +20,6 @@ use crate::job_master::plan::{InvalidPlan, JobPlan};
 
 /// Scripts fetched and planned at once; further ones wait.
 const PLANS_AT_ONCE: usize = 4;
-
-/// How long the script is looked for at a blob server that does not answer.
-const BLOB_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest name of a job, in bytes.
 const NAME_BYTES_MAX: usize = 1_024;
@@ -67,15 +65,14 @@ pub enum SubmitError {
 #[derive(Debug, Clone)]
 pub struct Dispatcher {
     driver: Driver,
-    blob: BlobClient,
+    scripts: Scripts,
     default_parallelism: usize,
     planning: Arc<Semaphore>,
 }
 
 impl Dispatcher {
-    pub fn new(driver: Driver, blob: BlobClient, default_parallelism: usize) -> Self {
-        let blob = blob.with_patience(BLOB_PATIENCE);
-        Self { driver, blob, default_parallelism, planning: Arc::new(Semaphore::new(PLANS_AT_ONCE)) }
+    pub fn new(driver: Driver, scripts: Scripts, default_parallelism: usize) -> Self {
+        Self { driver, scripts, default_parallelism, planning: Arc::new(Semaphore::new(PLANS_AT_ONCE)) }
     }
 
     /// Takes the job, or says why not. Repeating a submission that was taken changes nothing.
@@ -91,7 +88,7 @@ impl Dispatcher {
         }
         // Closed only if dropped, which `self` prevents.
         let permit = self.planning.acquire().await;
-        let text = self.blob.get(&script).await.map_err(|error| match error {
+        let (text, in_use) = self.scripts.fetch(&script).await.map_err(|error| match error {
             BlobError::NotFound(digest) => SubmitError::ScriptMissing(digest),
             error => SubmitError::Blob(error),
         })?;
@@ -100,6 +97,8 @@ impl Dispatcher {
         let graph = engine::plan(sql, &engine::PlanOptions { parallelism }).await?;
         let plan = JobPlan::new(&graph, &name, sql_sha256, parallelism)?;
         drop(permit);
-        Ok(self.driver.apply(|cluster, now| cluster.submit(now, job, plan, submitted_ms))?)
+        let taken = self.driver.apply(|cluster, now| cluster.submit(now, job, plan, submitted_ms));
+        drop(in_use);
+        Ok(taken?)
     }
 }

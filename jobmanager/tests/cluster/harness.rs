@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use blob_server::BlobClient;
+use blob_server::{BlobClient, BlobError};
 use config::{Configuration, tls};
+use proto::blob::Digest;
 use proto::ids::JobId;
 use proto::v1;
 use proto::v1::dispatcher_client::DispatcherClient;
@@ -27,11 +28,12 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) struct Options {
     pub(crate) heartbeat_timeout: &'static str,
     pub(crate) slot_request_timeout: &'static str,
+    pub(crate) jobstore_max_capacity: &'static str,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { heartbeat_timeout: "30 s", slot_request_timeout: "30 s" }
+        Self { heartbeat_timeout: "30 s", slot_request_timeout: "30 s", jobstore_max_capacity: "1000" }
     }
 }
 
@@ -125,6 +127,24 @@ impl Cluster {
 
     pub(crate) async fn store(&self, script: &str) -> String {
         self.blob.put(script.to_owned().into()).await.unwrap().to_string()
+    }
+
+    /// Once the blob server does not have it (any more).
+    pub(crate) async fn until_deleted(&self, script: &Digest) {
+        eventually("deleted script", async || match self.blob.get(script).await {
+            Err(BlobError::NotFound(_)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    }
+
+    /// Whether the blob server has it.
+    pub(crate) async fn is_stored(&self, script: &Digest) -> bool {
+        match self.blob.get(script).await {
+            Ok(_) => true,
+            Err(BlobError::NotFound(_)) => false,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(crate) async fn submit(&self, script: &str, parallelism: u32) -> Result<JobId, Status> {
@@ -227,6 +247,7 @@ async fn start_job_manager(dir: &Path, options: &Options, blob_port: u16, port_o
             ("heartbeat.interval", "50 ms"),
             ("heartbeat.timeout", options.heartbeat_timeout),
             ("slot.request.timeout", options.slot_request_timeout),
+            ("jobstore.max-capacity", options.jobstore_max_capacity),
         ],
     );
     let service = Service::start(config, |config, shutdown| async { text(jobmanager::run(config, shutdown).await) });

@@ -105,6 +105,31 @@ async fn a_script_that_cannot_be_planned_is_refused_and_a_repeated_submission_st
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_is_deleted_with_the_last_job_that_has_it() {
+    let cluster = Cluster::start(Options { jobstore_max_capacity: "1", ..Options::default() }).await;
+    let out = tempfile::tempdir().unwrap();
+    let script = |name: &str| bounded(&out.path().join(name));
+    let run = async |name: &str| {
+        let job = cluster.submit(&script(name), 1).await.unwrap();
+        cluster.until(job, JobState::Finished).await;
+    };
+    let (shared, once) =
+        (cluster.store(&script("shared")).await.parse().unwrap(), cluster.store(&script("once")).await);
+    let once = once.parse().unwrap();
+    run("shared").await;
+    // Forgets the first, whose script the second has, too.
+    run("shared").await;
+    run("once").await;
+    cluster.until_deleted(&shared).await;
+    assert!(cluster.is_stored(&once).await, "its job can still be looked at");
+    // It can be submitted anew: submitting stores it.
+    run("shared").await;
+    cluster.until_deleted(&once).await;
+    assert!(cluster.is_stored(&shared).await);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_task_fails_the_job_with_its_own_cause() {
     let cluster = Cluster::start(Options::default()).await;
     let dir = tempfile::tempdir().unwrap();
