@@ -125,8 +125,10 @@ impl Report {
         if !job.rows.exact {
             findings.push(format!("{} rows lost, {} doubled or wrong", job.rows.missing, job.rows.extra));
         }
-        if rotations.total() == 0 {
-            findings.push("nothing was rotated".to_owned());
+        let due = due(job.duration_ms, rotate_every);
+        if rotations.total() < due.div_ceil(2) {
+            findings
+                .push(format!("only {} rotations where {due} were due: the machine is too busy", rotations.total()));
         }
         let endpoints: Vec<_> = Kind::ALL.map(|kind| EndpointReport::of(kind, &processes, &probed)).into();
         endpoints.iter().for_each(|endpoint| endpoint.findings(&mut findings));
@@ -196,8 +198,14 @@ impl fmt::Display for Report {
 }
 
 /// A certificate that is served, or written under, for longer than this after its replacement is stale. It takes the
-/// quiet period (0.3 s, at most 3 s) and some milliseconds on an idle machine; a busy one must not fail by luck.
-pub(super) const STALE_AFTER: Duration = Duration::from_secs(10);
+/// quiet period (0.3 s, at most 3 s) and some milliseconds on an idle machine; a busy one must not fail by luck. Half of
+/// the poll interval: were events missed and polls left to find the changes, a minute of rotations would not pass.
+pub(super) const STALE_AFTER: Duration = Duration::from_secs(5);
+
+/// Rotations that a job of this duration should see; at least one.
+fn due(job_ms: i64, rotate_every: Duration) -> u64 {
+    u64::try_from(job_ms).unwrap_or(0).checked_div(millis(rotate_every)).unwrap_or(0).max(1)
+}
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -245,8 +253,8 @@ mod tests {
             EndpointReport { failed_handshakes: 1, ..endpoint() },
             EndpointReport { refused_connects: 1, ..endpoint() },
             EndpointReport { cut: 1, ..endpoint() },
-            EndpointReport { slowest_served_ms: 10_001, ..endpoint() },
-            EndpointReport { last_old_byte_ms: 10_001, ..endpoint() },
+            EndpointReport { slowest_served_ms: 5_001, ..endpoint() },
+            EndpointReport { last_old_byte_ms: 5_001, ..endpoint() },
             EndpointReport { probes: 0, ..endpoint() },
         ];
         for fault in faults {
@@ -254,16 +262,28 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_lost_row_fails_the_report() {
-        let report = Report::new(Observations {
+    fn observations(missing: u64, rotations: u64) -> Observations {
+        Observations {
             rotate_every: Duration::from_secs(1),
-            job: job(1),
-            rotations: Rotations { in_place: 1, ..Rotations::default() },
+            job: job(missing),
+            rotations: Rotations { in_place: rotations, ..Rotations::default() },
             processes: Vec::new(),
             probed: Vec::new(),
             incidents: Vec::new(),
-        });
+        }
+    }
+
+    #[test]
+    fn a_rotator_that_fell_behind_fails_the_report() {
+        let fell_behind =
+            |rotations| Report::new(observations(0, rotations)).to_string().contains("rotations where 60 were due");
+        assert!(fell_behind(0) && fell_behind(29));
+        assert!(!fell_behind(30));
+    }
+
+    #[test]
+    fn a_lost_row_fails_the_report() {
+        let report = Report::new(observations(1, 60));
         assert!(!report.passed);
         assert!(report.to_string().contains("exact      no"));
         assert!(report.to_string().contains("1 rows lost"));

@@ -7,6 +7,7 @@
 //! | 64 | bad arguments |
 
 mod arguments;
+mod limits;
 mod logging;
 mod ready;
 
@@ -79,6 +80,7 @@ where
         Configuration::load(&arguments.config_dir, &arguments.overrides).map_err(|error| line(&error))?;
     logging::start(&configuration).map_err(|error| line(&error))?;
     info!(service, version = env!("CARGO_PKG_VERSION"), config_dir = %arguments.config_dir.display(), "starting");
+    limits::raise_open_files();
     for (key, value) in configuration.masked() {
         info!("configured {key}: {value}");
     }
