@@ -37,7 +37,7 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
     let listener =
         Listener::bind_rebinding(address).await.map_err(|source| ServiceError::Listen { address, source })?;
     let (directory, _removed_at_the_end) = match config.get_optional(&options::BLOB_STORAGE_DIRECTORY)? {
-        Some(directory) => (directory, None),
+        Some(directory) => (config.resolve(&directory), None),
         None => {
             let temporary = tempfile::Builder::new().prefix("tidemill-blobs-").tempdir();
             let temporary = temporary.map_err(ServiceError::Temporary)?;

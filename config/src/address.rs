@@ -1,4 +1,4 @@
-//! From a host option and a port option to the address a service listens on.
+//! From a host option and a port option to the address a service listens on, or to one that it calls.
 
 use crate::configuration::Configuration;
 use crate::error::ConfigError;
@@ -28,6 +28,21 @@ pub async fn bind_address(
     found.map_err(|error| ConfigError::Unresolvable { key: host.key(), host: name, error })
 }
 
+/// Host and port of another process.
+///
+/// # Errors
+/// A value of the wrong form, or port 0: the other process may choose any, but then nobody knows which.
+pub fn peer_address(
+    configuration: &Configuration,
+    host: &ConfigOption<String>,
+    port: &ConfigOption<u16>,
+) -> Result<(String, u16), ConfigError> {
+    match configuration.get(port)? {
+        0 => Err(ConfigError::UnknownPort { key: port.key() }),
+        port => Ok((configuration.get(host)?, port)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
@@ -51,6 +66,15 @@ mod tests {
     async fn a_name_that_does_not_resolve_is_named() {
         let error = address("not a host").await.unwrap_err().to_string();
         assert!(error.starts_with("`rest.bind-address: not a host`"), "{error}");
+    }
+
+    #[test]
+    fn a_peer_has_a_port() {
+        let configuration = |port| Configuration::from_pairs([("blob.server.port", port)]).unwrap();
+        let peer = |port| peer_address(&configuration(port), &options::BLOB_SERVER_ADDRESS, &options::BLOB_SERVER_PORT);
+        assert_eq!(peer("7000").unwrap(), ("localhost".to_owned(), 7000));
+        let error = peer("0").unwrap_err().to_string();
+        assert!(error.contains("-Dblob.server.port=PORT"), "{error}");
     }
 
     #[tokio::test]

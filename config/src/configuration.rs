@@ -98,7 +98,7 @@ impl Configuration {
 
     /// A file that the configuration names: relative paths count from the directory of `config.yaml`, so that a
     /// directory with its stores can be copied to any place on any host.
-    pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
+    pub fn resolve(&self, path: &Path) -> PathBuf {
         self.directory.join(path)
     }
 

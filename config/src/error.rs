@@ -77,6 +77,12 @@ pub enum ConfigError {
         #[source]
         error: io::Error,
     },
+    /// The port of another process, which that process may choose but which must be known here.
+    #[error("`{key}: 0`: the process behind it takes any port; give this one the port it took (-D{key}=PORT)")]
+    UnknownPort {
+        /// The key.
+        key: &'static str,
+    },
     /// Keystores, truststores and password files that cannot be used.
     #[error("`{keys}.*`: {error}")]
     Material {

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use proto::blob::Digest;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -80,7 +81,12 @@ impl Driver {
             Command::Forget(instance) => self.shared.executors.forget(instance),
             Command::DeleteScript(script) => {
                 let driver = self.clone();
-                self.spawn(async move { driver.delete_script(&script).await });
+                self.spawn(async move {
+                    // Always a digest: the job was submitted with it.
+                    if let Ok(script) = script.parse() {
+                        driver.delete_script(&script).await;
+                    }
+                });
             }
             Command::Call(call) => {
                 let driver = self.clone();
@@ -94,12 +100,10 @@ impl Driver {
         self.shared.calls.spawn(async move { shutdown.run_until_cancelled(call).await });
     }
 
-    async fn delete_script(&self, script: &str) {
-        // Always a digest: the job was submitted with it.
-        if let Ok(digest) = script.parse() {
-            let wanted = || self.read(|cluster, _| cluster.jobs().has_script(script));
-            self.shared.scripts.delete(&digest, wanted).await;
-        }
+    /// Deletes a script from the blob server, unless a job has it.
+    pub async fn delete_script(&self, script: &Digest) {
+        let wanted = || self.read(|cluster, _| cluster.jobs().has_script(&script.to_string()));
+        self.shared.scripts.delete(script, wanted).await;
     }
 
     async fn call(&self, call: scheduler::Command) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use config::{ConfigError, Configuration, options};
+use config::{ConfigError, Configuration, address, options};
 
 use crate::cluster::ClusterOptions;
 use crate::dispatcher::jobs::JobLimits;
@@ -24,6 +24,7 @@ pub struct Settings {
 
 impl Settings {
     pub fn new(config: &Configuration) -> Result<Self, ConfigError> {
+        let (host, port) = address::peer_address(config, &options::BLOB_SERVER_ADDRESS, &options::BLOB_SERVER_PORT)?;
         Ok(Self {
             default_parallelism: config.get(&options::PARALLELISM_DEFAULT)?,
             heartbeat_interval: config.get(&options::HEARTBEAT_INTERVAL)?,
@@ -35,10 +36,7 @@ impl Settings {
                     active_max: ACTIVE_JOBS_MAX,
                     ended_max: config.get(&options::JOBSTORE_MAX_CAPACITY)?,
                 },
-                blob: BlobAddress {
-                    host: config.get(&options::BLOB_SERVER_ADDRESS)?,
-                    port: config.get(&options::BLOB_SERVER_PORT)?,
-                },
+                blob: BlobAddress { host, port },
             },
         })
     }

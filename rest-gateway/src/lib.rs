@@ -39,8 +39,8 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
     let rpc = tls::internal_endpoint(&config, tls::Internal::Rpc, internal.as_ref())?;
     let blob = tls::internal_endpoint(&config, tls::Internal::Blob, internal.as_ref())?;
     let rest = tls::rest_endpoint(&config, tls::rest_server_context(&config).await?.as_ref())?;
-    let jobmanager = target(&config, &options::JOBMANAGER_RPC_ADDRESS, &options::JOBMANAGER_RPC_PORT)?;
-    let blobs = target(&config, &options::BLOB_SERVER_ADDRESS, &options::BLOB_SERVER_PORT)?;
+    let jobmanager = address::peer_address(&config, &options::JOBMANAGER_RPC_ADDRESS, &options::JOBMANAGER_RPC_PORT)?;
+    let blobs = address::peer_address(&config, &options::BLOB_SERVER_ADDRESS, &options::BLOB_SERVER_PORT)?;
     let patience = config.get(&options::PEKKO_ASK_TIMEOUT)?;
     let api = ApiOptions {
         body_bytes_max: config.get(&options::REST_SERVER_MAX_CONTENT_LENGTH)?.as_usize(),
@@ -68,24 +68,11 @@ fn request_timeout(patience: Duration) -> Duration {
     2 * (patience + RPC_TIMEOUT)
 }
 
-fn target(
-    config: &Configuration,
-    host: &ConfigOption<String>,
-    port: &ConfigOption<u16>,
-) -> Result<(String, u16), ServiceError> {
-    match config.get(port)? {
-        0 => Err(ServiceError::UnknownPort { key: port.key() }),
-        port => Ok((config.get(host)?, port)),
-    }
-}
-
 /// Why the REST gateway cannot run: always something that its operator can change.
 #[derive(Debug, Error)]
 pub enum ServiceError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("`{key}: 0`: the process behind it takes any port; give the REST gateway the one it took (-D{key}=PORT)")]
-    UnknownPort { key: &'static str },
     #[error(
         "cannot listen on {address}: {source}; change rest.port or rest.bind-address, or stop the process that uses it"
     )]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use config::{Configuration, options};
+use config::{Configuration, DataTransport, address, options};
 use proto::ids::TaskManagerId;
 
 use crate::error::TaskManagerError;
@@ -33,13 +33,18 @@ impl Settings {
             Ok(count) if (1..=SLOTS_MAX).contains(&slots) => count,
             _ => return Err(TaskManagerError::Slots { slots, max: SLOTS_MAX }),
         };
+        match config.get(&options::TASKMANAGER_DATA_TRANSPORT)? {
+            DataTransport::Tcp => {}
+        }
+        let (jobmanager_host, jobmanager_port) =
+            address::peer_address(config, &options::JOBMANAGER_RPC_ADDRESS, &options::JOBMANAGER_RPC_PORT)?;
         let id = config.get_optional(&options::TASKMANAGER_RESOURCE_ID)?;
         Ok(Self {
             id: id.map(|id| id.parse()).transpose()?,
             host: config.get(&options::TASKMANAGER_HOST)?,
             slots,
-            jobmanager_host: config.get(&options::JOBMANAGER_RPC_ADDRESS)?,
-            jobmanager_port: config.get(&options::JOBMANAGER_RPC_PORT)?,
+            jobmanager_host,
+            jobmanager_port,
             call_patience: config.get(&options::PEKKO_ASK_TIMEOUT)?,
             shuffle: ShuffleOptions {
                 window_bytes: config.get(&options::TASKMANAGER_NETWORK_CHANNEL_WINDOW)?.bytes(),

@@ -6,7 +6,7 @@ use crate::options;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io, process};
 
 /// What the ready file holds.
@@ -27,7 +27,7 @@ pub fn announce(
     service: &str,
     addresses: &[(&str, SocketAddr)],
 ) -> Result<(), ConfigError> {
-    if let Some(path) = configuration.get_optional(&options::PROCESS_READY_FILE)? {
+    if let Some(path) = path(configuration)? {
         let ready = Ready { service, pid: process::id(), addresses: addresses.iter().copied().collect() };
         write(&path, &ready).map_err(|error| failed(&path, error))?;
     }
@@ -38,11 +38,16 @@ pub fn announce(
 
 /// Removes what an earlier run left, which would say "ready" too early.
 pub(super) fn remove_stale(configuration: &Configuration) -> Result<(), ConfigError> {
-    let Some(path) = configuration.get_optional(&options::PROCESS_READY_FILE)? else { return Ok(()) };
+    let Some(path) = path(configuration)? else { return Ok(()) };
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&path, error)),
         _ => Ok(()),
     }
+}
+
+fn path(configuration: &Configuration) -> Result<Option<PathBuf>, ConfigError> {
+    let path = configuration.get_optional(&options::PROCESS_READY_FILE)?;
+    Ok(path.map(|path| configuration.resolve(&path)))
 }
 
 fn write(path: &Path, ready: &Ready<'_>) -> io::Result<()> {

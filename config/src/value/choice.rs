@@ -26,7 +26,6 @@ impl ConfigValue for LogFormat {
 
 /// `taskmanager.data.transport`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum DataTransport {
     /// TCP, with TLS where internal TLS is on.
     Tcp,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::ids::{AttemptId, InstanceId, JobId, TaskManagerId};
-use proto::v1::TaskMetrics;
+use proto::v1::{JobState, TaskMetrics};
 
 use crate::clock::Now;
 use crate::dispatcher::jobs::{JobLimits, Jobs, Refused};
@@ -47,7 +47,7 @@ pub enum Command {
 /// A cancel request that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CancelError {
-    #[error("job {0} not found")]
+    #[error("Job {0} not found")]
     Unknown(JobId),
     #[error("job {job} has already ended: {state}")]
     Ended { job: JobId, state: &'static str },
@@ -102,6 +102,10 @@ impl Cluster {
     pub fn cancel(&mut self, now: Now, job: JobId) -> Result<(), CancelError> {
         let scheduler = self.jobs.get(job).ok_or(CancelError::Unknown(job))?;
         let state = scheduler.state();
+        if state == JobState::Canceled {
+            // Asked again, most likely because the first answer got lost.
+            return Ok(());
+        }
         if state.is_terminal() {
             return Err(CancelError::Ended { job, state: state.name() });
         }

@@ -93,12 +93,21 @@ impl Dispatcher {
             error => SubmitError::Blob(error),
         })?;
         let parallelism = parallelism.unwrap_or(self.default_parallelism);
-        let sql = std::str::from_utf8(&text).map_err(|_| SubmitError::NotText)?;
-        let graph = engine::plan(sql, &engine::PlanOptions { parallelism }).await?;
-        let plan = JobPlan::new(&graph, &name, sql_sha256, parallelism)?;
+        let plan = plan(&text, &name, sql_sha256, parallelism).await;
         drop(permit);
-        let taken = self.driver.apply(|cluster, now| cluster.submit(now, job, plan, submitted_ms));
+        let taken =
+            plan.and_then(|plan| Ok(self.driver.apply(|cluster, now| cluster.submit(now, job, plan, submitted_ms))?));
         drop(in_use);
-        Ok(taken?)
+        if taken.is_err() {
+            // Nobody will ask for it again under this job.
+            self.driver.delete_script(&script).await;
+        }
+        taken
     }
+}
+
+async fn plan(text: &[u8], name: &str, sql_sha256: String, parallelism: usize) -> Result<JobPlan, SubmitError> {
+    let sql = std::str::from_utf8(text).map_err(|_| SubmitError::NotText)?;
+    let graph = engine::plan(sql, &engine::PlanOptions { parallelism }).await?;
+    Ok(JobPlan::new(&graph, name, sql_sha256, parallelism)?)
 }

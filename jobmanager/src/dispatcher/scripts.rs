@@ -1,6 +1,7 @@
 //! The scripts of jobs as they lie in the blob server: fetched when a job comes in, deleted with the last job that has
 //! them.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,13 @@ use blob_server::{BlobClient, BlobError};
 use bytes::Bytes;
 use proto::blob::Digest;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use tokio::time::timeout;
 
 /// How long the blob server is tried if it does not answer.
 const BLOB_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a deletion may take, and hold up jobs that come in.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Clones are the same.
 #[derive(Debug, Clone)]
@@ -42,7 +47,8 @@ impl Scripts {
         if wanted() {
             return;
         }
-        match self.blob.delete(script).await {
+        let deleted = timeout(DELETE_TIMEOUT, self.blob.delete(script)).await;
+        match deleted.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())) {
             Ok(()) => tracing::debug!(%script, "deleted: no job has it any more"),
             Err(error) => tracing::warn!(%script, %error, "a script that no job has any more stays in the blob server"),
         }

@@ -25,7 +25,8 @@ pub struct Task {
     pub start_ms: Option<i64>,
     /// When it ended, Unix milliseconds.
     pub end_ms: Option<i64>,
-    pub metrics: TaskMetrics,
+    /// What the TaskManager counted last; `None` until it has reported.
+    pub metrics: Option<TaskMetrics>,
     /// The TaskManager is known to have it: it acknowledged the deployment or reported a state.
     pub(super) accepted: bool,
     /// Highest sequence number of the TaskManager's updates.
@@ -57,7 +58,7 @@ impl Execution {
             placement: None,
             start_ms: None,
             end_ms: None,
-            metrics: TaskMetrics::default(),
+            metrics: None,
             accepted: false,
             sequence: 0,
             unmentioned: 0,
@@ -134,7 +135,7 @@ pub fn aggregate_state(tasks: &[Task]) -> TaskState {
 pub fn sum_metrics(tasks: &[Task]) -> TaskMetrics {
     let mut sum = TaskMetrics::default();
     for TaskMetrics { records_in, records_out, bytes_in, bytes_out, late_records, watermark_ms } in
-        tasks.iter().map(|task| task.metrics)
+        tasks.iter().filter_map(|task| task.metrics)
     {
         sum.records_in = sum.records_in.saturating_add(records_in);
         sum.records_out = sum.records_out.saturating_add(records_out);

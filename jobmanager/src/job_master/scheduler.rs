@@ -141,7 +141,7 @@ impl Scheduler {
             return true;
         }
         task.sequence = update.sequence;
-        task.metrics = update.metrics;
+        task.metrics = Some(update.metrics);
         match update.state {
             TaskState::Initializing | TaskState::Running => {
                 if task.state != TaskState::Canceling {
@@ -167,7 +167,7 @@ impl Scheduler {
             match reported.get(&task.attempt) {
                 Some(metrics) => {
                     task.unmentioned = 0;
-                    task.metrics = *metrics;
+                    task.metrics = Some(*metrics);
                     if task.state != TaskState::Canceling {
                         reported.remove(&task.attempt);
                     }

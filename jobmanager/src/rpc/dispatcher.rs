@@ -75,7 +75,7 @@ impl Dispatcher for Service {
         let job = id(&request.into_inner().job_id)?;
         let details =
             self.driver.read(|cluster, now| cluster.jobs().get(job).map(|found| views::details(job, found, now)));
-        details.map(Response::new).ok_or_else(|| Status::not_found(format!("job {job} not found")))
+        details.map(Response::new).ok_or_else(|| Status::not_found(format!("Job {job} not found")))
     }
 
     async fn overview(&self, _: Request<v1::OverviewRequest>) -> Result<Response<v1::OverviewResponse>, Status> {

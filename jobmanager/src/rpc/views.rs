@@ -127,7 +127,7 @@ fn subtask_details(task: &Task) -> v1::SubtaskDetails {
         host: address.map(|address| address.host.clone()).unwrap_or_default(),
         start_time_ms: task.start_ms,
         end_time_ms: task.end_ms,
-        metrics: Some(task.metrics),
+        metrics: task.metrics,
     }
 }
 

@@ -30,6 +30,14 @@ const UNBOUNDED: &str = "
     CREATE TABLE nowhere (k INT, n BIGINT) WITH ('connector' = 'blackhole');
     INSERT INTO nowhere SELECT k, count(*) FROM numbers GROUP BY k, date_bin(INTERVAL '1 day', at);";
 
+/// Ends at once and leaves nothing behind.
+const BRIEF: &str = "
+    CREATE TABLE numbers (k INT, at TIMESTAMP(3)) WITH ('connector' = 'datagen', 'number-of-rows' = '10',
+      'fields.at.kind' = 'sequence', 'fields.at.start' = '2026-01-01 00:00:00', 'fields.at.end' = '2026-01-01 00:30:00',
+      'watermark.column' = 'at');
+    CREATE TABLE nowhere (k INT, n BIGINT) WITH ('connector' = 'blackhole');
+    INSERT INTO nowhere SELECT k, count(*) FROM numbers GROUP BY k, date_bin(INTERVAL '1 day', at);";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_runs_on_both_task_managers_and_finishes() {
     let cluster = Cluster::start(Options::default()).await;
@@ -107,8 +115,7 @@ async fn a_script_that_cannot_be_planned_is_refused_and_a_repeated_submission_st
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_is_deleted_with_the_last_job_that_has_it() {
     let cluster = Cluster::start(Options { jobstore_max_capacity: "1", ..Options::default() }).await;
-    let out = tempfile::tempdir().unwrap();
-    let script = |name: &str| bounded(&out.path().join(name));
+    let script = |name: &str| format!("-- {name}\n{BRIEF}");
     let run = async |name: &str| {
         let job = cluster.submit(&script(name), 1).await.unwrap();
         cluster.until(job, JobState::Finished).await;
