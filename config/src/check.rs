@@ -7,7 +7,7 @@ use crate::value::Refusal;
 
 /// Security options that mean something elsewhere (in Flink, or in a later release) and nothing here: key, or prefix if
 /// it ends in a dot, and what to do.
-const UNSUPPORTED: [(&str, &str); 13] = [
+const UNSUPPORTED: [(&str, &str); 12] = [
     ("security.kerberos.", KERBEROS),
     ("security.keytab", KERBEROS),
     ("security.principal", KERBEROS),
@@ -18,7 +18,6 @@ const UNSUPPORTED: [(&str, &str); 13] = [
     ("security.ssl.crl", REVOCATION),
     ("security.ssl.internal.crl", REVOCATION),
     ("security.ssl.rest.crl", REVOCATION),
-    ("security.ssl.reload.overlap", OVERLAP),
     ("historyserver.web.ssl.enabled", "there is no history server; remove it"),
     ("web.ssl.enabled", "it is gone from Flink too; use `security.ssl.rest.enabled`"),
 ];
@@ -28,8 +27,6 @@ const KERBEROS: &str = "there is no Kerberos here; processes prove who they are 
 const JAVA: &str = "Java classes cannot be loaded; remove it";
 const REVOCATION: &str = "revocation lists come with a later release; until then take the authority or certificate out of \
                           the truststore, or pin the good ones with `security.ssl.internal.cert.fingerprint`";
-const OVERLAP: &str = "it comes with a later release; until then hand over trust first: put the new certificate into every \
-                       truststore before any keystore gets it";
 
 /// Options of which none may be misunderstood or ignored.
 pub(crate) fn is_security(key: &str) -> bool {

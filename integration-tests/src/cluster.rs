@@ -22,6 +22,8 @@ static CLUSTERS: Semaphore = Semaphore::const_new(CLUSTERS_MAX);
 pub struct Builder {
     scratch: TempDir,
     settings: BTreeMap<String, String>,
+    /// What single processes get beside them, by name.
+    overrides: BTreeMap<String, Vec<(String, String)>>,
     task_managers: usize,
 }
 
@@ -54,6 +56,13 @@ impl Builder {
         self
     }
 
+    /// Settings of one process only, by its name: a role's, or `taskmanager-1` and so on.
+    #[must_use]
+    pub fn set_for(mut self, process: &str, settings: Vec<(String, String)>) -> Self {
+        self.overrides.insert(process.to_owned(), settings);
+        self
+    }
+
     /// How many; 2 unless told otherwise, with one slot each.
     #[must_use]
     pub fn task_managers(mut self, count: usize) -> Self {
@@ -68,18 +77,23 @@ impl Builder {
         fs::create_dir(scratch.join("conf")).unwrap();
         fs::write(scratch.join("conf/config.yaml"), yaml(&self.settings)).unwrap();
 
-        let blob_server = Process::start(Role::BlobServer, "blob-server", scratch, &[]).await;
+        let start = async |role, name: &str, learnt: &[(String, String)]| {
+            let own = self.overrides.get(name).into_iter().flatten();
+            let overrides: Vec<_> = learnt.iter().chain(own).cloned().collect();
+            Process::start(role, name, scratch, &overrides).await
+        };
+        let blob_server = start(Role::BlobServer, "blob-server", &[]).await;
         let mut learnt = vec![learnt("blob.server.port", &blob_server, Port::Blob)];
-        let job_manager = Process::start(Role::JobManager, "jobmanager", scratch, &learnt).await;
+        let job_manager = start(Role::JobManager, "jobmanager", &learnt).await;
         learnt.push(self::learnt("jobmanager.rpc.port", &job_manager, Port::Rpc));
-        let gateway = Process::start(Role::RestGateway, "rest-gateway", scratch, &learnt).await;
+        let gateway = start(Role::RestGateway, "rest-gateway", &learnt).await;
         let rest_port = self::learnt("rest.port", &gateway, Port::Rest);
         let mut processes = vec![blob_server, job_manager, gateway];
         for number in 1..=self.task_managers {
             let name = format!("taskmanager-{number}");
             let mut overrides = learnt.clone();
             overrides.push(("taskmanager.resource-id".to_owned(), name.clone()));
-            processes.push(Process::start(Role::TaskManager, &name, scratch, &overrides).await);
+            processes.push(start(Role::TaskManager, &name, &overrides).await);
         }
 
         let client = self.settings.into_iter().chain([rest_port]);
@@ -100,7 +114,7 @@ impl Cluster {
     /// Loopback, any port, quick heartbeats, quick reloads; no TLS.
     pub fn builder() -> Builder {
         let scratch = tempfile::tempdir().unwrap();
-        let builder = Builder { settings: BTreeMap::new(), task_managers: 2, scratch };
+        let builder = Builder { settings: BTreeMap::new(), overrides: BTreeMap::new(), task_managers: 2, scratch };
         let blobs = builder.scratch().join("blobs").display().to_string();
         builder
             .set("jobmanager.rpc.port", "0")

@@ -10,6 +10,7 @@
 
 mod credentials;
 mod files;
+mod overlap;
 mod provider;
 #[cfg(test)]
 mod tests;
@@ -26,8 +27,13 @@ use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
+use tokio::time::Instant;
 
-pub(crate) use self::{credentials::NoClientCertificate, files::Files};
+pub(crate) use self::{
+    credentials::NoClientCertificate,
+    files::Files,
+    overlap::{Hint, Outgoing},
+};
 use self::{
     credentials::{Credentials, LoadedIdentity},
     trust::{Rules, Trust},
@@ -57,15 +63,28 @@ impl Generation {
     ) -> Result<Generation, MaterialError> {
         check_options(options)?;
         let provider = Arc::new(provider::for_options(options, previous.is_none())?);
-        let credentials = Credentials::load(options, files)?;
-        let credentials = match previous {
-            Some(previous) if previous.credentials.same_chain(&credentials) => Arc::clone(&previous.credentials),
-            _ => Arc::new(credentials),
-        };
+        let until = Instant::now().checked_add(options.overlap).filter(|_| !options.overlap.is_zero());
+        let loaded = Credentials::load(options, files)?;
+        // What has changed is made anew, and what still holds something of before whose time is over.
+        let is_over = |mut ends: Box<dyn Iterator<Item = Instant> + '_>| ends.any(|end| end <= Instant::now());
         let rules = Rules::load(options, files)?;
         let trust = match previous {
-            Some(previous) if previous.trust.rules == rules => Arc::clone(&previous.trust),
-            _ => Arc::new(Trust::new(rules, &provider)),
+            Some(Generation { trust, .. }) if trust.rules == rules && !is_over(Box::new(trust.ends())) => {
+                Arc::clone(trust)
+            }
+            _ => Arc::new(Trust::new(rules, previous.map(|previous| &*previous.trust), until, &provider)),
+        };
+        let credentials = match previous {
+            Some(Generation { credentials, .. })
+                if credentials.same_chain(&loaded) && !is_over(Box::new(credentials.ends())) =>
+            {
+                Arc::clone(credentials)
+            }
+            _ => {
+                let chain = loaded.identity.as_ref().map_or(&[][..], |identity| &identity.certified.cert);
+                let vouchers = trust.judge.vouchers(chain, UnixTime::now());
+                Arc::new(loaded.after(previous.map(|previous| &*previous.credentials), &vouchers, until))
+            }
         };
         let tls =
             |error: rustls::Error| MaterialError::Options { bundle: options.name.clone(), reason: error.to_string() };
@@ -144,6 +163,16 @@ impl Generation {
         self.judge(chain, PeerRole::Server, self.trust.rules.verify_hostname.then_some(name), now)
     }
 
+    /// When something of a previous generation that still counts will not count any more; the earliest such moment.
+    pub(crate) fn overlap_ends(&self) -> Option<Instant> {
+        self.trust.ends().chain(self.credentials.ends()).min()
+    }
+
+    /// What our clients tell servers about whom we believe, as an ALPN name; `None` without overlap.
+    pub(crate) fn alpn_hint(&self) -> Option<Vec<u8>> {
+        self.trust.hint.as_ref().map(Hint::alpn)
+    }
+
     /// Whether sessions of `previous` can still be resumed under this generation.
     pub(crate) fn keeps_sessions_of(&self, previous: &Generation) -> bool {
         Arc::ptr_eq(&self.trust, &previous.trust)
@@ -198,14 +227,14 @@ fn server_config(
     trust: &Trust,
     provider: &Arc<CryptoProvider>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let Some(identity) = &credentials.identity else { return Err(rustls::Error::NoCertificatesPresented) };
+    let Some(resolver) = credentials.server_resolver() else { return Err(rustls::Error::NoCertificatesPresented) };
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&provider::versions(&trust.rules.protocols))?;
     let builder = match &trust.client_verifier {
         Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(Arc::clone(&identity.server_resolver));
+    let mut config = builder.with_cert_resolver(resolver);
     trust.sessions.install_server(&mut config);
     Ok(config)
 }

@@ -32,6 +32,9 @@ pub struct BundleOptions {
     pub session_cache_size: usize,
     /// How long our servers let a session be resumed.
     pub session_timeout: Duration,
+    /// For how long after a change the previous trust still counts and the previous identity is still shown to peers
+    /// that do not believe the new one, so that hosts may rotate at different instants. Zero: not at all.
+    pub overlap: Duration,
 }
 
 impl BundleOptions {
@@ -49,6 +52,7 @@ impl BundleOptions {
             cipher_suites: Vec::new(),
             session_cache_size: 1024,
             session_timeout: Duration::from_secs(24 * 60 * 60),
+            overlap: Duration::ZERO,
         }
     }
 

@@ -115,6 +115,10 @@ options! {
     SSL_RELOAD_MAX_DELAY: Duration = "security.ssl.reload.max-delay", default = "3 s", positive = true;
     /// How often the files are compared even if the file system reported no change.
     SSL_RELOAD_POLL_INTERVAL: Duration = "security.ssl.reload.poll-interval", default = "10 s", positive = true;
+    /// For how long after a reload the previous trust still counts and the previous identity is still shown to peers that do
+    /// not believe the new one, so that hosts may rotate at different instants. 0: not at all, and whoever was removed is
+    /// out at once.
+    SSL_RELOAD_OVERLAP: Duration = "security.ssl.reload.overlap", default = "0 s";
     /// What happens to live connections when new material is taken over: `keep` them, `drain-untrusted` (those
     /// whose peer
     /// is no longer trusted), or `renew` all.

@@ -135,6 +135,7 @@ fn bundle(
     let selection = selection(configuration)?;
     let mut bundle = BundleOptions::new(name);
     bundle.pins = configuration.get(pins)?;
+    bundle.overlap = configuration.get(&options::SSL_RELOAD_OVERLAP)?;
     bundle.protocols = selection.protocols;
     bundle.cipher_suites = selection.suites.into_iter().map(str::to_owned).collect();
     Ok(bundle)

@@ -5,6 +5,7 @@ mod bad_files;
 mod blob;
 mod garbage;
 mod jobs;
+mod overlap;
 mod processes;
 mod reload_off;
 mod rotation;

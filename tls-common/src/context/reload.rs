@@ -40,8 +40,11 @@ async fn run(shared: Arc<Shared>) {
     let mut debounce = Debounce::new(options.quiet_period, options.max_delay);
     let mut retry_pause = RETRY_FIRST;
     let mut next_look = Instant::now() + jittered(options.poll_interval);
+    let mut failed = false;
     loop {
-        let due = debounce.due().unwrap_or(next_look).min(next_look);
+        // What could not be read is looked at again in `next_look`, and not sooner because something has ended meanwhile.
+        let overlap_ends = shared.current.load().overlap_ends().filter(|_| !failed).unwrap_or(next_look);
+        let due = debounce.due().unwrap_or(next_look).min(next_look).min(overlap_ends);
         tokio::select! {
             () = shared.dirty.marked() => {
                 debounce.mark(Instant::now());
@@ -51,7 +54,9 @@ async fn run(shared: Arc<Shared>) {
         }
         debounce.settle();
         let marks = shared.dirty.marks();
-        match look(&shared, &watch).await {
+        let looked = look(&shared, &watch).await;
+        failed = looked.is_err();
+        match looked {
             Ok(()) => {
                 retry_pause = RETRY_FIRST;
                 next_look = Instant::now() + jittered(options.poll_interval);
@@ -119,10 +124,11 @@ async fn look(shared: &Arc<Shared>, watch: &Option<Arc<WatchHandle>>) -> Result<
 
 fn build_if_changed(shared: &Shared) -> Result<Outcome, MaterialError> {
     let (files, digests) = read_consistently(&shared.options)?;
-    if digests == shared.progress().digests {
+    let previous = shared.current.load_full();
+    let overlap_is_over = previous.overlap_ends().is_some_and(|end| end <= Instant::now());
+    if digests == shared.progress().digests && !overlap_is_over {
         return Ok(Outcome::Unchanged(digests));
     }
-    let previous = shared.current.load_full();
     let number = previous.number() + 1;
     let generation = Generation::build(&shared.options, &files, number, Some(&previous))?;
     Ok(Outcome::Changed(Box::new(generation), digests))

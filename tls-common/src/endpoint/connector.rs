@@ -114,6 +114,9 @@ impl Connector {
         let generation = tls.current();
         let mut config = rustls::ClientConfig::clone(generation.client_config());
         config.alpn_protocols.clone_from(&self.alpn);
+        if !self.alpn.is_empty() {
+            config.alpn_protocols.extend(generation.alpn_hint());
+        }
         let write_buffer = self.tuning.write_buffer;
         let stream = timeout(
             limit,

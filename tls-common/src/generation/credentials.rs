@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use rustls::{
-    client::ResolvesClientCert,
-    crypto::aws_lc_rs,
-    server::ResolvesServerCert,
-    sign::{CertifiedKey, SingleCertAndKey},
+    client::ResolvesClientCert, crypto::aws_lc_rs, pki_types::CertificateDer, server::ResolvesServerCert,
+    sign::CertifiedKey,
 };
+use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::files::Files;
+use super::{
+    files::Files,
+    overlap::{Candidate, Identities, OUTGOING_MAX, Outgoing},
+};
 use crate::{
     BundleOptions, Fingerprint, MaterialError,
     error::{StoreFault, StorePart},
@@ -20,6 +22,8 @@ use crate::{
 /// Shared by two generations if nothing about it changed.
 pub(super) struct Credentials {
     pub(super) identity: Option<LoadedIdentity>,
+    /// The identity and those before it that can still be shown.
+    identities: Option<Arc<Identities>>,
     /// rustls compares this by address before it resumes as a client.
     pub(super) client_resolver: Arc<dyn ResolvesClientCert>,
 }
@@ -27,7 +31,6 @@ pub(super) struct Credentials {
 /// A keystore's key and certificates, ready for use.
 pub(super) struct LoadedIdentity {
     pub(super) certified: Arc<CertifiedKey>,
-    pub(super) server_resolver: Arc<dyn ResolvesServerCert>,
     pub(super) fingerprint: Fingerprint,
     pub(super) subject: String,
     pub(super) not_before: i64,
@@ -37,7 +40,7 @@ pub(super) struct LoadedIdentity {
 impl Credentials {
     pub(super) fn load(options: &BundleOptions, files: &Files) -> Result<Self, MaterialError> {
         let Some(keystore) = &options.keystore else {
-            return Ok(Self { identity: None, client_resolver: Arc::new(NoClientCertificate) });
+            return Ok(Self { identity: None, identities: None, client_resolver: Arc::new(NoClientCertificate) });
         };
         let passwords = files.passwords(StorePart::Keystore, keystore)?;
         let identity = store::parse_identity(files.get(&keystore.path)?, keystore, &passwords)?;
@@ -50,18 +53,49 @@ impl Credentials {
         let (subject, validity) = (parsed.subject().to_string(), parsed.validity().clone());
         let fingerprint = Fingerprint::sha256_of(leaf);
         let certified = Arc::new(CertifiedKey::new(identity.chain, key));
-        let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&certified)));
         Ok(Self {
+            identities: None,
+            client_resolver: Arc::new(NoClientCertificate),
             identity: Some(LoadedIdentity {
                 certified,
-                server_resolver: Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>,
                 fingerprint,
                 subject,
                 not_before: validity.not_before.timestamp(),
                 not_after: validity.not_after.timestamp(),
             }),
-            client_resolver: resolver,
         })
+    }
+
+    /// Completes what was loaded: the identity can be believed by way of `vouchers`, and those of `previous` can be shown
+    /// beside it until `until`, or until their own time is over.
+    pub(super) fn after(
+        mut self,
+        previous: Option<&Self>,
+        vouchers: &[&CertificateDer<'static>],
+        until: Option<Instant>,
+    ) -> Self {
+        let Some(identity) = &self.identity else { return self };
+        let current = Candidate::new(&identity.certified, vouchers);
+        let mut outgoing = Vec::new();
+        if let (Some(before), Some(until)) = (previous.and_then(|previous| previous.identities.as_ref()), until) {
+            let same = previous.is_some_and(|previous| previous.same_chain(&self));
+            outgoing.extend((!same).then(|| Outgoing { what: before.current.clone(), until }));
+            outgoing.extend(before.outgoing.iter().filter(|outgoing| outgoing.is_alive()).cloned());
+            outgoing.truncate(OUTGOING_MAX);
+        }
+        let identities = Arc::new(Identities { current, outgoing });
+        self.client_resolver = Arc::clone(&identities) as _;
+        self.identities = Some(identities);
+        self
+    }
+
+    pub(super) fn server_resolver(&self) -> Option<Arc<dyn ResolvesServerCert>> {
+        self.identities.clone().map(|identities| identities as _)
+    }
+
+    /// When previous identities end, if there are any.
+    pub(super) fn ends(&self) -> impl Iterator<Item = Instant> + '_ {
+        self.identities.iter().flat_map(|identities| &identities.outgoing).map(|outgoing| outgoing.until)
     }
 
     /// The same certificates, hence the same key.

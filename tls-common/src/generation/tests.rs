@@ -1,6 +1,8 @@
 //! Generations against each other in memory: what the canary lets through, and which sessions survive which change.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod overlap;
+
 use rustls::{
     ClientConnection, ConnectionCommon, Error, HandshakeKind, ServerConnection, SideData,
     crypto::aws_lc_rs,

@@ -3,8 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use rustls::{crypto::CryptoProvider, pki_types::CertificateDer, server::danger::ClientCertVerifier};
+use tokio::time::Instant;
 
-use super::files::Files;
+use super::{
+    files::Files,
+    overlap::{Hint, OUTGOING_MAX, Outgoing},
+};
 use crate::{
     BundleOptions, ClientAuth, Fingerprint, MaterialError, ProtocolVersion,
     error::StorePart,
@@ -20,13 +24,31 @@ pub(super) struct Trust {
     pub(super) server_verifier: Arc<ServerVerifier>,
     pub(super) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) sessions: Sessions,
+    /// What our clients tell servers about whom we believe; `None` without overlap.
+    pub(super) hint: Option<Hint>,
 }
 
 impl Trust {
-    pub(super) fn new(rules: Rules, provider: &CryptoProvider) -> Self {
+    /// Whoever `previous` believed is believed until `until`, too, or until that belief's own time is over.
+    pub(super) fn new(
+        rules: Rules,
+        previous: Option<&Self>,
+        until: Option<Instant>,
+        provider: &CryptoProvider,
+    ) -> Self {
         let algorithms = provider.signature_verification_algorithms;
-        let judge = Arc::new(Judge::new(&rules.trusted, rules.pins.clone(), algorithms));
-        let client_verifier = |mandatory| Arc::new(ClientVerifier::new(Arc::clone(&judge), mandatory)) as _;
+        let mut outgoing = Vec::new();
+        if let (Some(previous), Some(until)) = (previous, until) {
+            let changed = previous.rules != rules;
+            outgoing.extend(changed.then(|| Outgoing { what: Arc::new(previous.judge.alone()), until }));
+            outgoing.extend(previous.judge.outgoing().iter().filter(|outgoing| outgoing.is_alive()).cloned());
+            outgoing.truncate(OUTGOING_MAX);
+        }
+        let judge = Judge::new(&rules.trusted, rules.pins.clone(), algorithms).with_outgoing(outgoing);
+        let judge = Arc::new(judge);
+        let hint = (!rules.overlap.is_zero()).then(|| Hint::of(judge.trusted(), judge.pins())).flatten();
+        let client_verifier =
+            |mandatory| Arc::new(ClientVerifier::new(Arc::clone(&judge), mandatory, hint.as_ref())) as _;
         Self {
             server_verifier: Arc::new(ServerVerifier::new(Arc::clone(&judge), rules.verify_hostname)),
             client_verifier: match rules.client_auth {
@@ -37,7 +59,15 @@ impl Trust {
             sessions: Sessions::new(rules.session_cache_size, rules.session_timeout),
             judge,
             rules,
+            hint,
         }
+    }
+}
+
+impl Trust {
+    /// When previous trust ends, if there is any.
+    pub(super) fn ends(&self) -> impl Iterator<Item = Instant> + '_ {
+        self.judge.outgoing().iter().map(|outgoing| outgoing.until)
     }
 }
 
@@ -53,6 +83,7 @@ pub(super) struct Rules {
     cipher_suites: Vec<String>,
     session_cache_size: usize,
     session_timeout: Duration,
+    overlap: Duration,
 }
 
 impl Rules {
@@ -74,6 +105,7 @@ impl Rules {
             cipher_suites: options.cipher_suites.clone(),
             session_cache_size: options.session_cache_size,
             session_timeout: options.session_timeout,
+            overlap: options.overlap,
         })
     }
 }

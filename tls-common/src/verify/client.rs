@@ -11,6 +11,7 @@ use rustls::{
 };
 
 use super::{Judge, PeerRole};
+use crate::generation::Hint;
 
 /// Judges clients.
 #[derive(Debug)]
@@ -21,9 +22,10 @@ pub(crate) struct ClientVerifier {
 }
 
 impl ClientVerifier {
-    /// With `mandatory` a client without a certificate is refused.
-    pub(crate) fn new(judge: Arc<Judge>, mandatory: bool) -> Self {
-        let hints = judge.issuer_names().into_iter().map(DistinguishedName::from).collect();
+    /// With `mandatory` a client without a certificate is refused. `hint` goes out behind the names of real authorities.
+    pub(crate) fn new(judge: Arc<Judge>, mandatory: bool, hint: Option<&Hint>) -> Self {
+        let names = judge.issuer_names().into_iter().map(DistinguishedName::from);
+        let hints = names.chain(hint.into_iter().flat_map(Hint::names)).collect();
         Self { judge, mandatory, hints }
     }
 }

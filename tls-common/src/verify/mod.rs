@@ -7,6 +7,7 @@
 //! 2. Otherwise a chain to a trusted CA certificate, built by webpki. A trusted certificate that is not a CA (v3 without
 //!    `CA:TRUE`) vouches for itself only: the owner of one trusted key must not be able to issue more.
 //! 3. Pins, if there are any, in addition.
+//!    Trust and pins of before the last change count as well until their overlap is over (see `generation::overlap`).
 //! 4. The host name, if the caller passes one: a step of its own, so that switching it off cannot switch off more.
 //!
 //! The handshake signature is always verified, with the key of the certificate that was judged. It proves that the
@@ -17,7 +18,11 @@ pub(crate) mod server;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use rustls::{
     crypto::WebPkiSupportedAlgorithms,
@@ -30,15 +35,17 @@ use x509_parser::{
     prelude::{FromDer, X509Version},
 };
 
-use crate::{Fingerprint, Rejection};
+use crate::{Fingerprint, Rejection, generation::Outgoing};
 
 /// The trust part of one generation.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(crate) struct Judge {
     trusted: HashSet<CertificateDer<'static>>,
     anchors: Vec<TrustAnchor<'static>>,
     pins: Vec<Fingerprint>,
     algorithms: WebPkiSupportedAlgorithms,
+    /// Judges of before the last changes, newest first, each with the end of its overlap.
+    outgoing: Vec<Outgoing<Arc<Judge>>>,
 }
 
 /// What the peer uses its certificate for.
@@ -62,7 +69,43 @@ impl Judge {
             trusted: trusted.iter().cloned().collect(),
             pins,
             algorithms,
+            outgoing: Vec::new(),
         }
+    }
+
+    /// The same, but peers are believed too whom one of `outgoing` believes while its time is not over.
+    pub(crate) fn with_outgoing(self, outgoing: Vec<Outgoing<Arc<Judge>>>) -> Self {
+        Self { outgoing, ..self }
+    }
+
+    pub(crate) fn outgoing(&self) -> &[Outgoing<Arc<Judge>>] {
+        &self.outgoing
+    }
+
+    /// The same without what was before it.
+    pub(crate) fn alone(&self) -> Self {
+        Self { outgoing: Vec::new(), ..self.clone() }
+    }
+
+    /// The certificates in the truststore.
+    pub(crate) fn trusted(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.trusted.iter()
+    }
+
+    pub(crate) fn pins(&self) -> &[Fingerprint] {
+        &self.pins
+    }
+
+    /// The trusted certificates by which a peer with our trust would believe `chain`, ours, if it had no pins.
+    pub(crate) fn vouchers(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Vec<&CertificateDer<'static>> {
+        let Some((leaf, intermediates)) = chain.split_first() else { return Vec::new() };
+        let believes = |certificate: &&CertificateDer<'static>| {
+            let only = Self::new(std::slice::from_ref(*certificate), Vec::new(), self.algorithms);
+            [PeerRole::Server, PeerRole::Client]
+                .into_iter()
+                .any(|role| only.trusts(leaf, intermediates, role, now).is_ok())
+        };
+        self.trusted.iter().filter(believes).collect()
     }
 
     /// Judges a peer by the certificates it presented. With `name` its own one, `leaf`, must be for that name.
@@ -74,8 +117,12 @@ impl Judge {
         name: Option<&ServerName<'_>>,
         now: UnixTime,
     ) -> Result<(), Rejection> {
-        self.trusts(leaf, intermediates, role, now)
-            .and_then(|()| self.pinned(leaf))
+        self.believes(leaf, intermediates, role, now)
+            .or_else(|rejection| {
+                let alive = self.outgoing.iter().filter(|outgoing| outgoing.is_alive());
+                let mut verdicts = alive.map(|outgoing| outgoing.what.believes(leaf, intermediates, role, now));
+                if verdicts.any(|verdict| verdict.is_ok()) { Ok(()) } else { Err(rejection) }
+            })
             .and_then(|()| name.map_or(Ok(()), |name| is_for(leaf, name)))
             .inspect_err(|rejection| {
                 tracing::debug!(
@@ -92,11 +139,23 @@ impl Judge {
 
     /// DER of the names that may stand as issuer in an acceptable certificate, each once.
     pub(crate) fn issuer_names(&self) -> BTreeSet<Vec<u8>> {
-        let parsed = self.trusted.iter().filter_map(|certificate| X509Certificate::from_der(certificate).ok());
+        let outgoing = self.outgoing.iter().flat_map(|outgoing| &outgoing.what.trusted);
+        let parsed =
+            self.trusted.iter().chain(outgoing).filter_map(|certificate| X509Certificate::from_der(certificate).ok());
         let names = parsed.flat_map(|(_, certificate)| {
             [certificate.subject().as_raw().to_vec(), certificate.issuer().as_raw().to_vec()]
         });
         names.collect()
+    }
+
+    fn believes(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: PeerRole,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
+        self.trusts(leaf, intermediates, role, now).and_then(|()| self.pinned(leaf))
     }
 
     fn trusts(
@@ -125,6 +184,16 @@ impl Judge {
 
     fn pinned(&self, leaf: &CertificateDer<'_>) -> Result<(), Rejection> {
         if self.pins.is_empty() || self.pins.iter().any(|pin| pin.matches(leaf)) { Ok(()) } else { Err(Rejection::Pin) }
+    }
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judge")
+            .field("trusted", &self.trusted.len())
+            .field("pins", &self.pins)
+            .field("outgoing", &self.outgoing.len())
+            .finish_non_exhaustive()
     }
 }
 
