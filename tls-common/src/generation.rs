@@ -14,6 +14,7 @@ mod provider;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod validity;
 
 use std::{
     fmt,
@@ -27,7 +28,12 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-pub(crate) use self::{credentials::NoClientCertificate, files::Files};
+pub(crate) use self::{
+    credentials::NoClientCertificate,
+    files::Files,
+    provider::iana_name,
+    validity::{Ends, Validity},
+};
 use self::{
     credentials::{Credentials, LoadedIdentity},
     trust::{Rules, Trust},
@@ -142,6 +148,16 @@ impl Generation {
         now: UnixTime,
     ) -> Result<(), Rejection> {
         self.judge(chain, PeerRole::Server, self.trust.rules.verify_hostname.then_some(name), now)
+    }
+
+    /// From when to when our own certificate is good.
+    pub(crate) fn validity(&self) -> Option<Validity> {
+        self.identity().map(|identity| Validity { not_before: identity.not_before, not_after: identity.not_after })
+    }
+
+    /// When the truststore's certificates end; `None` if there are none.
+    pub(crate) fn trust_ends(&self) -> Option<Ends> {
+        self.trust.ends
     }
 
     /// Whether sessions of `previous` can still be resumed under this generation.

@@ -32,6 +32,9 @@ pub struct BundleOptions {
     pub session_cache_size: usize,
     /// How long our servers let a session be resumed.
     pub session_timeout: Duration,
+    /// An alarm is given when less than this percentage of our certificate's life is left, or of the truststore's last
+    /// certificate's; 0 turns it off.
+    pub expiry_alarm_percent: u8,
 }
 
 impl BundleOptions {
@@ -49,7 +52,14 @@ impl BundleOptions {
             cipher_suites: Vec::new(),
             session_cache_size: 1024,
             session_timeout: Duration::from_secs(24 * 60 * 60),
+            expiry_alarm_percent: 33,
         }
+    }
+
+    /// The password files among [`Self::paths`].
+    pub(crate) fn password_files(&self) -> Vec<PathBuf> {
+        let stores = self.keystore.iter().chain(&self.truststore);
+        stores.flat_map(StoreOptions::password_files).collect()
     }
 
     /// Every file of the bundle once, in no meaningful order: stores and password files.
@@ -82,12 +92,15 @@ impl StoreOptions {
     }
 
     fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        std::iter::once(self.path.clone()).chain(self.password_files())
+    }
+
+    fn password_files(&self) -> impl Iterator<Item = PathBuf> {
         let passwords = [Some(&self.password), self.key_password.as_ref()];
-        let files = passwords.into_iter().flatten().filter_map(|password| match password {
+        passwords.into_iter().flatten().filter_map(|password| match password {
             Password::File(path) => Some(path.clone()),
             Password::None | Password::Inline(_) => None,
-        });
-        std::iter::once(self.path.clone()).chain(files)
+        })
     }
 }
 

@@ -136,6 +136,7 @@ fn bundle(
     let mut bundle = BundleOptions::new(name);
     bundle.pins = configuration.get(pins)?;
     bundle.protocols = selection.protocols;
+    bundle.expiry_alarm_percent = configuration.get(&options::SSL_EXPIRY_ALARM)?.get();
     bundle.cipher_suites = selection.suites.into_iter().map(str::to_owned).collect();
     Ok(bundle)
 }

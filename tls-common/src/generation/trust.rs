@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use rustls::{crypto::CryptoProvider, pki_types::CertificateDer, server::danger::ClientCertVerifier};
 
-use super::files::Files;
+use super::{files::Files, validity::Ends};
 use crate::{
     BundleOptions, ClientAuth, Fingerprint, MaterialError, ProtocolVersion,
     error::StorePart,
@@ -20,6 +20,8 @@ pub(super) struct Trust {
     pub(super) server_verifier: Arc<ServerVerifier>,
     pub(super) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) sessions: Sessions,
+    /// `None` if nobody is trusted.
+    pub(super) ends: Option<Ends>,
 }
 
 impl Trust {
@@ -35,6 +37,7 @@ impl Trust {
                 ClientAuth::Required => Some(client_verifier(true)),
             },
             sessions: Sessions::new(rules.session_cache_size, rules.session_timeout),
+            ends: Ends::of(&rules.trusted),
             judge,
             rules,
         }
