@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use proto::v1::{self, DescribeJobResponse, JobSummary, TaskMetrics, TaskState, TaskStateCount, VertexDetails};
 
+use tls_common::metrics as tls_metrics;
+
 use crate::dto::{
     ExceptionEntry, ExceptionHistory, Hardware, JobDetails, JobExceptions, JobIdWithStatus, JobOverview,
-    MemoryConfiguration, Metric, Overview, Plan, PlanInput, PlanNode, Resource, TaskManager, Vertex, VertexMetrics,
+    MemoryConfiguration, Metric, Overview, Plan, PlanInput, PlanNode, ProcessTls, Resource, TaskManager, Vertex,
+    VertexMetrics,
 };
 
 /// What `flink-version` says: ours.
@@ -184,6 +187,22 @@ pub(crate) fn task_manager(details: v1::TaskManagerDetails) -> TaskManager {
         },
         memory_configuration: MemoryConfiguration::default(),
     }
+}
+
+/// Prometheus' text: `tls_common::metrics` of every process with the labels `process` and `id`, and before them who
+/// could be asked: `tidemill_process_up`, 0 or 1.
+pub(crate) fn prometheus(processes: &[ProcessTls]) -> String {
+    let labels: Vec<_> =
+        processes.iter().map(|process| [("process", process.process.as_str()), ("id", process.id.as_str())]).collect();
+    let up = processes.iter().zip(&labels);
+    let up = up.map(|(process, labels)| (labels.as_slice(), if process.error.is_none() { 1.0 } else { 0.0 }));
+    let help = "1 if the process could be asked for its TLS status.";
+    let up = tls_metrics::family("tidemill_process_up", tls_metrics::Kind::Gauge, help, up);
+    let endpoints = processes
+        .iter()
+        .zip(&labels)
+        .flat_map(|(process, labels)| process.endpoints.iter().map(|endpoint| (labels.as_slice(), endpoint)));
+    up + &tls_metrics::render(endpoints)
 }
 
 fn resource(cpu_cores: f64) -> Resource {

@@ -385,6 +385,30 @@ async fn every_process_is_in_the_tls_report() {
 }
 
 #[tokio::test]
+async fn prometheus_gets_the_figures_of_every_process_and_who_is_missing() {
+    let options = ApiOptions {
+        body_bytes_max: 1,
+        request_timeout: Duration::from_secs(60),
+        refresh_interval: Duration::from_secs(3),
+    };
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let response = router(Arc::new(Fake::default()), &options).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let text = std::str::from_utf8(&body).unwrap();
+    for line in [
+        "# TYPE tidemill_process_up gauge",
+        r#"tidemill_process_up{process="rest-gateway",id="localhost:8081"} 1"#,
+        r#"tidemill_process_up{process="blob-server",id="localhost:6124"} 0"#,
+        "# TYPE tls_handshakes_total counter",
+        r#"tls_handshakes_total{process="rest-gateway",id="localhost:8081",endpoint="rest",result="full"} 0"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_of_another_origin_gives_no_orders() {
     let fake = Arc::default();
     let request = |origin: &str, method: &str| {

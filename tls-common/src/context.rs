@@ -1,6 +1,7 @@
 //! [`TlsContext`]: the handle from which every connection takes the current [`Generation`], and the loop behind it.
 
 mod dirty;
+mod expiry;
 mod reload;
 
 use crate::clock;
@@ -10,6 +11,7 @@ use crate::options::BundleOptions;
 use crate::read::{Digests, read_consistently};
 use arc_swap::ArcSwap;
 use dirty::Dirty;
+use expiry::{Alarm, Facts, Files};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,6 +65,8 @@ struct Shared {
 #[derive(Debug)]
 struct Progress {
     digests: Digests,
+    /// What made us look at the files last, and when that was over, in Unix milliseconds.
+    last_look: Option<(&'static str, i64)>,
     last_error: Option<String>,
     failed_reloads: u64,
     reloads: u64,
@@ -71,7 +75,7 @@ struct Progress {
     seen: VecDeque<(u64, u64)>,
 }
 
-/// A bundle's state for people and machines.
+/// A bundle's state for people and machines. What [`crate::EndpointStatus`] says of other releases holds here too.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BundleStatus {
     /// The bundle's name, e.g. `internal`.
@@ -84,6 +88,20 @@ pub struct BundleStatus {
     pub not_after: Option<i64>,
     /// Our leaf's start of validity, seconds since the epoch.
     pub not_before: Option<i64>,
+    /// Seconds until our leaf's end of validity, as of this snapshot; negative after it.
+    #[serde(default)]
+    pub expires_in: Option<i64>,
+    /// When the first certificate of the truststore ends, seconds since the epoch; `None` without one.
+    #[serde(default)]
+    pub trust_not_after: Option<i64>,
+    /// Set while our leaf, or the last certificate of the truststore to end, is near its end or past it: which, when,
+    /// and what to do. See [`BundleOptions::expiry_alarm_percent`].
+    #[serde(default)]
+    pub alarm: Option<String>,
+    /// SHA-256 over the files last read, password files left out, lower-case hex. Hosts with equal files have equal
+    /// digests, wherever the files lie.
+    #[serde(default)]
+    pub digest: String,
     /// Our leaf's subject.
     pub subject: Option<String>,
     /// When the current generation was published, milliseconds since the epoch.
@@ -96,6 +114,13 @@ pub struct BundleStatus {
     pub reloads: u64,
     /// Whether changes are looked for at all (`security.ssl.reload` in Flink's terms).
     pub watching: bool,
+    /// When the files were last looked at after the start, milliseconds since the epoch.
+    #[serde(default)]
+    pub last_look: Option<i64>,
+    /// What made us look then: `event` (the file system reported something), `poll` (it was time to) or `manual`
+    /// (SIGHUP, an admin call).
+    #[serde(default)]
+    pub last_look_source: Option<String>,
 }
 
 impl TlsContext {
@@ -122,6 +147,7 @@ impl TlsContext {
             dirty: Arc::default(),
             progress: Mutex::new(Progress {
                 digests,
+                last_look: None,
                 last_error: None,
                 failed_reloads: 0,
                 reloads: 0,
@@ -132,6 +158,7 @@ impl TlsContext {
         if shared.reload.is_some() {
             reload::spawn(&shared, stop.clone());
         }
+        expiry::spawn(&shared, stop.clone());
         Ok(Self { shared, _stop_on_last_drop: Arc::new(stop.drop_guard()) })
     }
 
@@ -147,7 +174,7 @@ impl TlsContext {
 
     /// Looks at the files now, through the same path as an event (SIGHUP, admin call). Without reload nothing happens.
     pub fn reload_now(&self) {
-        self.shared.dirty.mark();
+        self.shared.dirty.ask();
     }
 
     /// The options this context was loaded with.
@@ -158,6 +185,9 @@ impl TlsContext {
     /// A snapshot for status pages.
     pub fn status(&self) -> BundleStatus {
         let generation = self.current();
+        let now = clock::wall_ms() / 1000;
+        let alarm = self.shared.alarm(now).map(|alarm| alarm.to_string());
+        let secrets = self.shared.options.password_files();
         let progress = self.shared.progress();
         BundleStatus {
             bundle: self.shared.options.name.clone(),
@@ -165,12 +195,18 @@ impl TlsContext {
             fingerprint: generation.fingerprint().map(|fingerprint| hex(fingerprint.as_bytes())),
             not_after: generation.not_after(),
             not_before: generation.not_before(),
+            expires_in: generation.not_after().map(|not_after| not_after.saturating_sub(now)),
+            trust_not_after: generation.trust_ends().map(|ends| ends.first.not_after),
+            alarm,
             subject: generation.subject().map(str::to_owned),
+            digest: hex(&progress.digests.combined(&secrets)),
             last_reload: generation.loaded_at_ms(),
             last_error: progress.last_error.clone(),
             failed_reloads: progress.failed_reloads,
             reloads: progress.reloads,
             watching: self.shared.reload.is_some(),
+            last_look: progress.last_look.map(|(_, at)| at),
+            last_look_source: progress.last_look.map(|(source, _)| source.to_owned()),
         }
     }
 
@@ -187,6 +223,18 @@ impl TlsContext {
 }
 
 impl Shared {
+    /// Whether a certificate is near its end at `now` (Unix seconds).
+    fn alarm(&self, now: i64) -> Option<Alarm> {
+        let generation = self.current.load();
+        let files = match (&self.reload, &self.progress().last_error) {
+            (None, _) => Files::NotWatched,
+            (Some(_), None) => Files::Unchanged,
+            (Some(_), Some(_)) => Files::Refused,
+        };
+        let facts = Facts { own: generation.validity(), trust: generation.trust_ends().map(|ends| ends.last), files };
+        Alarm::assess(&facts, self.options.expiry_alarm_percent, now)
+    }
+
     fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,7 @@
 //! [`Endpoint`]: one of a process's connection kinds, with its counters, its live connections and its policy.
 
 pub(crate) mod acceptor;
+pub mod audit;
 pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod error;
@@ -11,8 +12,10 @@ use crate::clock;
 use crate::context::{BundleStatus, TlsContext};
 use crate::error::Rejection;
 use crate::generation::Generation;
+use crate::verify::presented;
 use acceptor::Acceptor;
-use connection::{Connection, ConnectionState, DrainReason};
+use audit::ByReason;
+use connection::{ConnectionState, DrainReason};
 use connector::Connector;
 use policy::{ConnectionPolicy, EstablishedConnections, HandshakeLimits};
 use rand::Rng as _;
@@ -59,15 +62,19 @@ pub(crate) struct EndpointInner {
 pub(crate) struct Counters {
     pub(crate) handshakes: AtomicU64,
     pub(crate) handshakes_resumed: AtomicU64,
-    pub(crate) failed_handshakes: AtomicU64,
+    pub(crate) failed_by_reason: ByReason,
     pub(crate) refused_connects: AtomicU64,
     pub(crate) renewed: AtomicU64,
+    pub(crate) drained_by_reason: ByReason,
     pub(crate) killed: AtomicU64,
     pub(crate) listener_rebinds: AtomicU64,
     last_old_byte_ms: AtomicU64,
 }
 
 /// An endpoint's state for people and machines. Durations are milliseconds.
+///
+/// It travels as JSON between processes of different releases: fields that came later may be missing, and unknown
+/// ones are passed over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EndpointStatus {
     /// `rpc`, `data`, `blob` or `rest`.
@@ -80,6 +87,9 @@ pub struct EndpointStatus {
     pub handshakes_resumed: u64,
     /// Handshakes that failed, both sides, late refusals included.
     pub failed_handshakes: u64,
+    /// The same by [`crate::HandshakeError::code`].
+    #[serde(default)]
+    pub failed_by_reason: BTreeMap<String, u64>,
     /// Our own connects that were refused or reset.
     pub refused_connects: u64,
     /// Live connections.
@@ -88,6 +98,9 @@ pub struct EndpointStatus {
     pub connections_by_generation: BTreeMap<u64, u64>,
     /// Connections told to drain because of a new generation.
     pub renewed: u64,
+    /// Connections told to drain for any reason, by [`crate::DrainReason::code`].
+    #[serde(default)]
+    pub drained_by_reason: BTreeMap<String, u64>,
     /// Connections cut because they did not finish within the drain grace.
     pub killed: u64,
     /// Longest time from the first sign of a change on disk to the publication of its generation.
@@ -172,13 +185,8 @@ impl EndpointInner {
 
     /// Tells a connection to drain and sees to it that it is cut after the grace.
     fn drain(&self, state: &ConnectionState, reason: DrainReason) {
-        let log = reason.to_string();
-        let renewing = matches!(reason, DrainReason::Renewed | DrainReason::Untrusted(_));
-        if state.begin_drain(reason, Instant::now() + self.policy.drain_grace) {
-            if renewing {
-                self.counters.renewed.fetch_add(1, Ordering::Relaxed);
-            }
-            tracing::info!(target: "audit", endpoint = %self.name, connection = state.id, peer = %state.peer_addr, generation = state.generation, reason = %log, "draining");
+        if state.begin_drain(reason.clone(), Instant::now() + self.policy.drain_grace) {
+            self.note_drain(state, &reason);
             self.live_changed.notify_one();
         }
     }
@@ -206,40 +214,24 @@ impl EndpointInner {
             last_old_byte_ms = last_old_byte_ms.max(self.old_byte_ms(state));
         }
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let failed_by_reason = self.counters.failed_by_reason.snapshot();
         EndpointStatus {
             endpoint: self.name.clone(),
             bundle: self.tls.as_ref().map(TlsContext::status),
             handshakes: count(&self.counters.handshakes),
             handshakes_resumed: count(&self.counters.handshakes_resumed),
-            failed_handshakes: count(&self.counters.failed_handshakes),
+            failed_handshakes: failed_by_reason.values().sum(),
+            failed_by_reason,
             refused_connects: count(&self.counters.refused_connects),
             connections: live.len() as u64,
             connections_by_generation: by_generation,
             renewed: count(&self.counters.renewed),
+            drained_by_reason: self.counters.drained_by_reason.snapshot(),
             killed: count(&self.counters.killed),
             slowest_reload_ms: self.tls.as_ref().map_or(0, TlsContext::slowest_reload_ms),
             last_old_byte_ms,
             listener_rebinds: count(&self.counters.listener_rebinds),
         }
-    }
-
-    /// Counts a completed handshake and leaves its audit record.
-    fn note_handshake(&self, connection: &Connection) {
-        let info = connection.info();
-        self.counters.handshakes.fetch_add(1, Ordering::Relaxed);
-        if connection.is_resumed() {
-            self.counters.handshakes_resumed.fetch_add(1, Ordering::Relaxed);
-        }
-        tracing::info!(
-            target: "audit",
-            endpoint = %self.name,
-            connection = info.id(),
-            peer = %info.peer_addr(),
-            fingerprint = info.peer().and_then(connection::PeerIdentity::fingerprint),
-            generation = info.generation(),
-            resumed = connection.is_resumed(),
-            "handshake"
-        );
     }
 
     /// Whether the policy ever looks at established connections.
@@ -271,10 +263,13 @@ fn recheck_resumed(
 ) -> Result<(), Rejection> {
     let (_, session) = stream.get_ref();
     match session.peer_certificates() {
-        Some(chain) if session.handshake_kind() == Some(HandshakeKind::Resumed) => match dialled {
-            Some(name) => generation.judge_server(chain, name, UnixTime::now()),
-            None => generation.judge_client(chain, UnixTime::now()),
-        },
+        Some(chain) if session.handshake_kind() == Some(HandshakeKind::Resumed) => {
+            chain.iter().take(1).for_each(presented::note);
+            match dialled {
+                Some(name) => generation.judge_server(chain, name, UnixTime::now()),
+                None => generation.judge_client(chain, UnixTime::now()),
+            }
+        }
         _ => Ok(()),
     }
 }

@@ -186,13 +186,13 @@ pub enum Rejection {
     #[error("the certificate is not trusted: neither it nor an issuer of it is in the truststore")]
     Untrusted,
     /// A certificate of the chain has ended.
-    #[error("the certificate expired at {}", date(*not_after))]
+    #[error("the certificate expired at {}", date(seconds(*not_after)))]
     Expired {
         /// Last moment it was good.
         not_after: UnixTime,
     },
     /// A certificate of the chain has not begun.
-    #[error("the certificate is valid only from {} on; are the clocks right?", date(*not_before))]
+    #[error("the certificate is valid only from {} on; are the clocks right?", date(seconds(*not_before)))]
     NotYetValid {
         /// First moment it is good.
         not_before: UnixTime,
@@ -263,6 +263,25 @@ impl From<Rejection> for rustls::Error {
 }
 
 impl Rejection {
+    /// For machines; never changes its meaning: the variant's name in snake case, such as `untrusted` or `expired`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Untrusted => "untrusted",
+            Self::Expired { .. } => "expired",
+            Self::NotYetValid { .. } => "not_yet_valid",
+            Self::WrongName { .. } => "wrong_name",
+            Self::Pin => "pin",
+            Self::BadSignature => "bad_signature",
+            Self::HandshakeSignature => "handshake_signature",
+            Self::WrongUsage { .. } => "wrong_usage",
+            Self::CaAsEndEntity => "ca_as_end_entity",
+            Self::Version1 => "version1",
+            Self::NoCertificate => "no_certificate",
+            Self::NoTruststore => "no_truststore",
+            Self::Unusable(_) => "unusable",
+        }
+    }
+
     /// The rejection behind a failed handshake, if it failed because *we* refused the peer's certificate.
     pub fn from_tls(error: &rustls::Error) -> Option<Self> {
         let error = match error {
@@ -287,7 +306,11 @@ impl Rejection {
     }
 }
 
-fn date(time: UnixTime) -> String {
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+fn seconds(time: UnixTime) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// A moment in Unix seconds, for people.
+pub(crate) fn date(seconds: i64) -> String {
     ASN1Time::from_timestamp(seconds).map_or_else(|_| format!("{seconds} (Unix seconds)"), |time| time.to_string())
 }

@@ -15,6 +15,7 @@ mod provider;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod validity;
 
 use std::{
     fmt,
@@ -33,6 +34,8 @@ pub(crate) use self::{
     credentials::NoClientCertificate,
     files::Files,
     overlap::{Hint, Outgoing},
+    provider::iana_name,
+    validity::{Ends, Validity},
 };
 use self::{
     credentials::{Credentials, LoadedIdentity},
@@ -69,14 +72,14 @@ impl Generation {
         let is_over = |mut ends: Box<dyn Iterator<Item = Instant> + '_>| ends.any(|end| end <= Instant::now());
         let rules = Rules::load(options, files)?;
         let trust = match previous {
-            Some(Generation { trust, .. }) if trust.rules == rules && !is_over(Box::new(trust.ends())) => {
+            Some(Generation { trust, .. }) if trust.rules == rules && !is_over(Box::new(trust.overlap_ends())) => {
                 Arc::clone(trust)
             }
             _ => Arc::new(Trust::new(rules, previous.map(|previous| &*previous.trust), until, &provider)),
         };
         let credentials = match previous {
             Some(Generation { credentials, .. })
-                if credentials.same_chain(&loaded) && !is_over(Box::new(credentials.ends())) =>
+                if credentials.same_chain(&loaded) && !is_over(Box::new(credentials.overlap_ends())) =>
             {
                 Arc::clone(credentials)
             }
@@ -165,12 +168,22 @@ impl Generation {
 
     /// When something of a previous generation that still counts will not count any more; the earliest such moment.
     pub(crate) fn overlap_ends(&self) -> Option<Instant> {
-        self.trust.ends().chain(self.credentials.ends()).min()
+        self.trust.overlap_ends().chain(self.credentials.overlap_ends()).min()
     }
 
     /// What our clients tell servers about whom we believe, as an ALPN name; `None` without overlap.
     pub(crate) fn alpn_hint(&self) -> Option<Vec<u8>> {
         self.trust.hint.as_ref().map(Hint::alpn)
+    }
+
+    /// From when to when our own certificate is good.
+    pub(crate) fn validity(&self) -> Option<Validity> {
+        self.identity().map(|identity| Validity { not_before: identity.not_before, not_after: identity.not_after })
+    }
+
+    /// When the truststore's certificates end; `None` if there are none.
+    pub(crate) fn trust_ends(&self) -> Option<Ends> {
+        self.trust.ends
     }
 
     /// Whether sessions of `previous` can still be resumed under this generation.

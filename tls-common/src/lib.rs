@@ -27,6 +27,7 @@ mod generation;
 pub mod grpc;
 pub mod http;
 pub mod listener;
+pub mod metrics;
 pub mod options;
 mod read;
 mod secret;

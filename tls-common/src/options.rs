@@ -35,6 +35,9 @@ pub struct BundleOptions {
     /// For how long after a change the previous trust still counts and the previous identity is still shown to peers
     /// that do not believe the new one, so that hosts may rotate at different instants. Zero: not at all.
     pub overlap: Duration,
+    /// An alarm is given when less than this percentage of our certificate's life is left, or of the truststore's last
+    /// certificate's; 0 turns it off.
+    pub expiry_alarm_percent: u8,
 }
 
 impl BundleOptions {
@@ -53,7 +56,14 @@ impl BundleOptions {
             session_cache_size: 1024,
             session_timeout: Duration::from_secs(24 * 60 * 60),
             overlap: Duration::ZERO,
+            expiry_alarm_percent: 33,
         }
+    }
+
+    /// The password files among [`Self::paths`].
+    pub(crate) fn password_files(&self) -> Vec<PathBuf> {
+        let stores = self.keystore.iter().chain(&self.truststore);
+        stores.flat_map(StoreOptions::password_files).collect()
     }
 
     /// Every file of the bundle once, in no meaningful order: stores and password files.
@@ -86,12 +96,15 @@ impl StoreOptions {
     }
 
     fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        std::iter::once(self.path.clone()).chain(self.password_files())
+    }
+
+    fn password_files(&self) -> impl Iterator<Item = PathBuf> {
         let passwords = [Some(&self.password), self.key_password.as_ref()];
-        let files = passwords.into_iter().flatten().filter_map(|password| match password {
+        passwords.into_iter().flatten().filter_map(|password| match password {
             Password::File(path) => Some(path.clone()),
             Password::None | Password::Inline(_) => None,
-        });
-        std::iter::once(self.path.clone()).chain(files)
+        })
     }
 }
 

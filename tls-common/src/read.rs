@@ -20,6 +20,19 @@ const TORN_READ_ATTEMPTS: usize = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Digests(BTreeMap<PathBuf, [u8; 32]>);
 
+impl Digests {
+    /// One digest for people and status pages: equal wherever the same files lie, in whichever places.
+    ///
+    /// `secrets` are left out. Together with a store they would make a digest by which its password can be guessed
+    /// faster than the store itself allows.
+    pub(crate) fn combined(&self, secrets: &[PathBuf]) -> [u8; 32] {
+        let files = self.0.iter().filter(|(path, _)| !secrets.contains(path));
+        let mut digests: Vec<&[u8; 32]> = files.map(|(_, digest)| digest).collect();
+        digests.sort();
+        digests.iter().fold(Sha256::new(), |sha256, digest| sha256.chain_update(digest)).finalize().into()
+    }
+}
+
 /// Reads all files twice until both reads agree in content *and* in the resolved target of every symlink.
 ///
 /// Blocking: call it from a blocking thread.

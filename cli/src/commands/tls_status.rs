@@ -72,7 +72,8 @@ fn table(processes: &[ProcessTls], now: Duration) -> Table {
     table
 }
 
-/// What somebody should do something about: unreachable processes, failing reloads, processes left behind.
+/// What somebody should do something about: unreachable processes, failing reloads, certificates near their end,
+/// processes left behind.
 fn remarks(processes: &[ProcessTls]) -> Vec<String> {
     let mut remarks = Vec::new();
     let mut certificates: BTreeMap<&str, BTreeMap<&str, Vec<String>>> = BTreeMap::new();
@@ -82,11 +83,20 @@ fn remarks(processes: &[ProcessTls]) -> Vec<String> {
             remarks.push(format!("{process_label}: {error}"));
         }
         for bundle in process.endpoints.iter().filter_map(|endpoint| endpoint.bundle.as_ref()) {
+            // Endpoints share bundles.
+            let mut remark = |text: String| {
+                if !remarks.contains(&text) {
+                    remarks.push(text);
+                }
+            };
             if let Some(error) = &bundle.last_error {
-                remarks.push(format!(
+                remark(format!(
                     "{process_label}: bundle {} goes on with generation {}: {error}",
                     bundle.bundle, bundle.generation
                 ));
+            }
+            if let Some(alarm) = &bundle.alarm {
+                remark(format!("{process_label}: bundle {}: {alarm}", bundle.bundle));
             }
             if let Some(fingerprint) = &bundle.fingerprint {
                 let users = certificates.entry(&bundle.bundle).or_default().entry(fingerprint).or_default();
@@ -110,7 +120,6 @@ fn remarks(processes: &[ProcessTls]) -> Vec<String> {
             ));
         }
     }
-    remarks.dedup();
     remarks
 }
 
@@ -177,6 +186,16 @@ mod tests {
         assert_eq!(remarks.len(), 2);
         assert!(remarks[0].contains("goes on with generation 7: wrong password"), "{remarks:?}");
         assert!(remarks[1].contains("cannot be reached"), "{remarks:?}");
+    }
+
+    #[test]
+    fn a_certificate_near_its_end_is_remarked_once_per_process() {
+        let mut near = process("a", "fe", Some("wrong password"));
+        near.endpoints[0].bundle.as_mut().unwrap().alarm = Some("our certificate is near its end".to_owned());
+        near.endpoints.push(near.endpoints[0].clone());
+        let remarks = remarks(&[near]);
+        assert_eq!(remarks.len(), 2);
+        assert_eq!(remarks[1], "taskmanager a: bundle internal: our certificate is near its end");
     }
 
     #[test]

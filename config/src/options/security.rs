@@ -4,7 +4,7 @@
 
 use super::options;
 use crate::option::{ConfigOption, OptionInfo};
-use crate::value::{OrDefault, ProtocolVersions, SslProvider};
+use crate::value::{OrDefault, Percent, ProtocolVersions, SslProvider};
 use std::path::PathBuf;
 use std::time::Duration;
 use tls_common::{EstablishedConnections, Fingerprint, Secret, StoreKind};
@@ -126,6 +126,10 @@ options! {
         "security.ssl.reload.established-connections", default = "drain-untrusted";
     /// How long a draining connection may finish what it does before it is cut.
     SSL_RELOAD_DRAIN_GRACE: Duration = "security.ssl.reload.drain-grace", default = "10 s";
+    /// An alarm is given in the log (daily), in the TLS status and in the metrics when less than this share of the life
+    /// of our own certificate is left, or of the one in the truststore that ends last. `0 %` turns it off. The default
+    /// lies just below the third of its life at which cert-manager renews a certificate.
+    SSL_EXPIRY_ALARM: Percent = "security.ssl.expiry-alarm", default = "33 %";
     /// Longest life of a connection. Without it only the peer certificate's end of validity limits it.
     SSL_CONNECTION_MAX_AGE: Duration = "security.ssl.connection.max-age", positive = true;
 }

@@ -137,6 +137,7 @@ fn bundle(
     bundle.pins = configuration.get(pins)?;
     bundle.overlap = configuration.get(&options::SSL_RELOAD_OVERLAP)?;
     bundle.protocols = selection.protocols;
+    bundle.expiry_alarm_percent = configuration.get(&options::SSL_EXPIRY_ALARM)?.get();
     bundle.cipher_suites = selection.suites.into_iter().map(str::to_owned).collect();
     Ok(bundle)
 }

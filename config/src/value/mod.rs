@@ -3,9 +3,11 @@
 mod choice;
 mod duration;
 mod memory;
+mod percent;
 
 pub use choice::{DataTransport, LogFormat, ProtocolVersions, SslProvider};
 pub use memory::MemorySize;
+pub use percent::Percent;
 
 use std::path::PathBuf;
 use tls_common::{Fingerprint, Secret};

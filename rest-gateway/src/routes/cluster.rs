@@ -1,9 +1,12 @@
-//! The cluster as a whole: overview, TaskManagers, certificates.
+//! The cluster as a whole: overview, TaskManagers, certificates, metrics.
 
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
+    response::IntoResponse,
 };
+use http::header;
+use tls_common::metrics;
 
 use super::Api;
 use crate::{
@@ -50,4 +53,9 @@ pub(super) async fn task_manager(
 
 pub(super) async fn tls(State(api): State<Api>) -> Json<TlsReport> {
     Json(TlsReport { processes: api.backend.tls().await })
+}
+
+/// For Prometheus: the TLS of every process, with who it is as labels.
+pub(super) async fn prometheus(State(api): State<Api>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], render::prometheus(&api.backend.tls().await))
 }

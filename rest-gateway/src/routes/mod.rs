@@ -62,6 +62,8 @@ pub fn router(backend: Arc<dyn Backend>, options: &ApiOptions) -> Router {
                 .route(&path("/jobs/{id}/vertices/{vertex}/metrics"), get(jobs::vertex_metrics))
                 .route(&path("/jobs/{id}/vertices/{vertex}/watermarks"), get(jobs::watermarks))
         })
+        // Where Prometheus looks; Flink has nothing there.
+        .route("/metrics", get(cluster::prometheus))
         .fallback(async |uri: Uri| Problem::NotFound(format!("Unable to load requested file {}.", uri.path())))
         .method_not_allowed_fallback(async |method: Method| Problem::MethodNotAllowed(method.to_string()))
         .layer(DefaultBodyLimit::max(script_bytes_max))

@@ -14,6 +14,8 @@ pub(super) struct Dirty {
     first_ms: AtomicU64,
     /// The last attempt failed on what was there then: the next mark is the first sign of what will replace it.
     failed: AtomicBool,
+    /// Somebody asked, rather than the file system.
+    asked: AtomicBool,
     wake: Notify,
 }
 
@@ -28,6 +30,17 @@ impl Dirty {
         }
         self.marks.fetch_add(1, Ordering::AcqRel);
         self.wake.notify_one();
+    }
+
+    /// Somebody wants the files looked at.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.mark();
+    }
+
+    /// Whether [`Self::ask`] was called since the last time this was.
+    pub(super) fn take_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::AcqRel)
     }
 
     /// Resolves at the next mark, or at once if one came since the last call.

@@ -52,6 +52,11 @@ async fn run(shared: Arc<Shared>) {
             }
             () = sleep_until(due) => {}
         }
+        let source = match debounce.due() {
+            _ if shared.dirty.take_asked() => "manual",
+            Some(_) => "event",
+            None => "poll",
+        };
         debounce.settle();
         let marks = shared.dirty.marks();
         let looked = look(&shared, &watch).await;
@@ -67,6 +72,7 @@ async fn run(shared: Arc<Shared>) {
                 retry_pause = (retry_pause * 2).min(RETRY_LONGEST);
             }
         }
+        shared.progress().last_look = Some((source, clock::wall_ms()));
         // A change that came while we looked has left its mark, and `marked()` will return at once; saying so here
         // as well keeps the quiet period counted from now.
         if shared.dirty.marks() != marks {

@@ -1,11 +1,11 @@
 //! [`Acceptor`]: a TCP connection in, a [`Connection`] under the current generation out.
 
+use super::audit::Attempt;
 use super::connection::{Connection, Io, NewConnection};
 use super::error::HandshakeError;
 use super::policy::StreamTuning;
 use super::{EndpointInner, deadline_of, recheck_resumed};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -40,16 +40,13 @@ impl Acceptor {
     /// # Errors
     /// See [`HandshakeError`]; each is counted and leaves an audit record.
     pub async fn accept(&self, tcp: TcpStream) -> Result<Connection, HandshakeError> {
-        let peer_addr = tcp.peer_addr().map_err(HandshakeError::Io)?;
-        let result = self.shake_hands(tcp, peer_addr).await;
-        if let Err(error) = &result {
-            self.endpoint.counters.failed_handshakes.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(target: "audit", endpoint = %self.endpoint.name, peer = %peer_addr, %error, "handshake failed");
-        }
-        result
+        let attempt = Attempt::accepted(&tcp);
+        let result = attempt.presented.during(self.shake_hands(tcp, &attempt)).await;
+        result.inspect_err(|error| self.endpoint.note_failure(&attempt, error))
     }
 
-    async fn shake_hands(&self, tcp: TcpStream, peer_addr: std::net::SocketAddr) -> Result<Connection, HandshakeError> {
+    async fn shake_hands(&self, tcp: TcpStream, attempt: &Attempt) -> Result<Connection, HandshakeError> {
+        let peer_addr = tcp.peer_addr().map_err(HandshakeError::Io)?;
         // Without it a small frame waits for the acknowledgement of the one before. A socket that refuses is dying.
         tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
         let tcp = BufReader::with_capacity(self.tuning.read_buffer, tcp);
@@ -68,6 +65,7 @@ impl Acceptor {
             // Never closed; an error would only mean that the endpoint is gone.
             let _permit = self.endpoint.handshakes.acquire().await.ok();
             let generation = tls.current();
+            attempt.under(generation.number());
             let mut config = rustls::ServerConfig::clone(generation.server_config().ok_or(HandshakeError::NoIdentity)?);
             config.alpn_protocols.clone_from(&self.alpn);
             let write_buffer = self.tuning.write_buffer;
@@ -87,8 +85,6 @@ impl Acceptor {
             generation: generation.number(),
             dialled: None,
         };
-        let connection = Connection::new(&self.endpoint, new);
-        self.endpoint.note_handshake(&connection);
-        Ok(connection)
+        Ok(Connection::new(&self.endpoint, new))
     }
 }

@@ -1,6 +1,7 @@
 //! [`Connection`]: a TLS or plain stream that knows its generation and can be told to drain.
 
 use super::EndpointInner;
+use super::audit::Negotiated;
 use crate::clock;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::fmt;
@@ -70,6 +71,8 @@ pub(super) struct ConnectionState {
     /// The name we dialled; `None` on the accepting side.
     pub(super) dialled: Option<ServerName<'static>>,
     pub(super) alpn: Option<Vec<u8>>,
+    /// `None` for plain TCP.
+    pub(super) negotiated: Option<Negotiated>,
     /// When this connection must begin to drain whatever happens.
     pub(super) deadline: Option<Instant>,
     drain: CancellationToken,
@@ -97,14 +100,14 @@ pub(super) struct NewConnection {
 
 impl Connection {
     pub(super) fn new(endpoint: &Arc<EndpointInner>, new: NewConnection) -> Self {
-        let (peer, alpn) = match &new.io {
-            Io::Plain(_) => (None, None),
+        let (peer, alpn, negotiated) = match &new.io {
+            Io::Plain(_) => (None, None, None),
             Io::Tls(tls) => {
                 let (_, session) = tls.get_ref();
                 let peer = session.peer_certificates().map(|chain| PeerIdentity {
                     chain: Arc::new(chain.iter().map(|der| der.clone().into_owned()).collect()),
                 });
-                (peer, session.alpn_protocol().map(<[u8]>::to_vec))
+                (peer, session.alpn_protocol().map(<[u8]>::to_vec), Some(Negotiated::of(session)))
             }
         };
         let kill = CancellationToken::new();
@@ -115,12 +118,16 @@ impl Connection {
             peer,
             dialled: new.dialled,
             alpn,
+            negotiated,
             deadline: new.deadline,
             drain: CancellationToken::new(),
             drain_reason: OnceLock::new(),
             kill: kill.clone(),
             last_write_ms: AtomicU64::new(0),
         });
+        if state.negotiated.is_some() {
+            endpoint.note_handshake(&state);
+        }
         endpoint.enlist(&state);
         Self {
             io: new.io,
@@ -161,8 +168,7 @@ impl Connection {
                 matches!(inner.downcast_ref::<rustls::Error>(), Some(rustls::Error::AlertReceived(_)))
             })
         {
-            self.live.endpoint.counters.failed_handshakes.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(target: "audit", endpoint = %self.live.endpoint.name, peer = %self.info.peer_addr(), %error, "refused by the server");
+            self.live.endpoint.note_late_refusal(&self.info.state, error);
         }
     }
 }
@@ -225,6 +231,18 @@ impl PeerIdentity {
     /// SHA-256 of the leaf, lower-case hex.
     pub fn fingerprint(&self) -> Option<String> {
         self.chain.first().map(|leaf| crate::context::hex(crate::Fingerprint::sha256_of(leaf).as_bytes()))
+    }
+}
+
+impl DrainReason {
+    /// For machines; never changes its meaning: `renewed`, `untrusted`, `max_age`, `shutdown`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Renewed => "renewed",
+            Self::Untrusted(_) => "untrusted",
+            Self::MaxAge => "max_age",
+            Self::Shutdown => "shutdown",
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`Connector`]: a name in, a [`Connection`] under the current generation out.
 
+use super::audit::Attempt;
 use super::connection::{Connection, Io, NewConnection};
 use super::error::{ConnectError, HandshakeError};
 use super::policy::StreamTuning;
@@ -62,11 +63,11 @@ impl Connector {
             Err(_) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
         };
         let left = limit.saturating_sub(started.elapsed());
-        self.over(tcp, host, left).await.map_err(|error| match error {
+        let attempt = Attempt::dialled(&tcp, host);
+        attempt.presented.during(self.over(tcp, host, left, &attempt)).await.map_err(|error| match error {
             OverTcp::InvalidName => ConnectError::InvalidName { host: host.to_owned() },
             OverTcp::Failed(source) => {
-                self.endpoint.counters.failed_handshakes.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(target: "audit", endpoint = %self.endpoint.name, peer = %target, error = %source, "handshake failed");
+                self.endpoint.note_failure(&attempt, &source);
                 ConnectError::Handshake { target: target.clone(), source }
             }
         })
@@ -96,7 +97,13 @@ impl Connector {
         }
     }
 
-    async fn over(&self, tcp: TcpStream, host: &str, limit: Duration) -> Result<Connection, OverTcp> {
+    async fn over(
+        &self,
+        tcp: TcpStream,
+        host: &str,
+        limit: Duration,
+        attempt: &Attempt,
+    ) -> Result<Connection, OverTcp> {
         let peer_addr = tcp.peer_addr().map_err(HandshakeError::Io)?;
         tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
         let tcp = BufReader::with_capacity(self.tuning.read_buffer, tcp);
@@ -112,6 +119,7 @@ impl Connector {
         };
         let name = ServerName::try_from(host.to_owned()).map_err(|_| OverTcp::InvalidName)?;
         let generation = tls.current();
+        attempt.under(generation.number());
         let mut config = rustls::ClientConfig::clone(generation.client_config());
         config.alpn_protocols.clone_from(&self.alpn);
         if !self.alpn.is_empty() {
@@ -135,9 +143,7 @@ impl Connector {
             generation: generation.number(),
             dialled: Some(name),
         };
-        let connection = Connection::new(&self.endpoint, new);
-        self.endpoint.note_handshake(&connection);
-        Ok(connection)
+        Ok(Connection::new(&self.endpoint, new))
     }
 }
 

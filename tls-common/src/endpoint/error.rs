@@ -28,6 +28,21 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    pub(crate) const REFUSED_BY_PEER: &'static str = "refused_by_peer";
+
+    /// For machines; never changes its meaning: a [`Rejection::code`] if we refused the peer, otherwise
+    /// `refused_by_peer`, `protocol`, `no_identity`, `timeout` or `io`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Rejected(rejection) => rejection.code(),
+            Self::RefusedByPeer(_) => Self::REFUSED_BY_PEER,
+            Self::Protocol(_) => "protocol",
+            Self::NoIdentity => "no_identity",
+            Self::Timeout(_) => "timeout",
+            Self::Io(_) => "io",
+        }
+    }
+
     pub(crate) fn from_io(error: io::Error) -> Self {
         let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
             return Self::Io(error);

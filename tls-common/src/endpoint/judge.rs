@@ -8,7 +8,6 @@ use super::connection::{ConnectionState, DrainReason};
 use super::policy::EstablishedConnections;
 use crate::generation::Generation;
 use rustls::pki_types::UnixTime;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
@@ -89,8 +88,7 @@ impl EndpointInner {
                 Some(_) if state.is_killed() => continue,
                 Some(kill_at) if kill_at <= now => {
                     if state.kill() {
-                        self.counters.killed.fetch_add(1, Ordering::Relaxed);
-                        tracing::info!(target: "audit", endpoint = %self.name, connection = state.id, peer = %state.peer_addr, "cut: it did not finish within the drain grace");
+                        self.note_cut(&state);
                     }
                     continue;
                 }

@@ -94,7 +94,7 @@ impl Credentials {
     }
 
     /// When previous identities end, if there are any.
-    pub(super) fn ends(&self) -> impl Iterator<Item = Instant> + '_ {
+    pub(super) fn overlap_ends(&self) -> impl Iterator<Item = Instant> + '_ {
         self.identities.iter().flat_map(|identities| &identities.outgoing).map(|outgoing| outgoing.until)
     }
 

@@ -62,7 +62,7 @@ fn select(options: &BundleOptions, available: &[SupportedCipherSuite], warn: boo
 }
 
 /// rustls spells TLS 1.3 suites `TLS13_AES_128_GCM_SHA256`.
-fn iana_name(suite: &SupportedCipherSuite) -> String {
+pub(crate) fn iana_name(suite: &SupportedCipherSuite) -> String {
     let name = suite.suite().as_str().unwrap_or_default();
     name.strip_prefix("TLS13_").map_or_else(|| name.to_owned(), |rest| format!("TLS_{rest}"))
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     files::Files,
     overlap::{Hint, OUTGOING_MAX, Outgoing},
+    validity::Ends,
 };
 use crate::{
     BundleOptions, ClientAuth, Fingerprint, MaterialError, ProtocolVersion,
@@ -26,6 +27,8 @@ pub(super) struct Trust {
     pub(super) sessions: Sessions,
     /// What our clients tell servers about whom we believe; `None` without overlap.
     pub(super) hint: Option<Hint>,
+    /// `None` if nobody is trusted.
+    pub(super) ends: Option<Ends>,
 }
 
 impl Trust {
@@ -57,6 +60,7 @@ impl Trust {
                 ClientAuth::Required => Some(client_verifier(true)),
             },
             sessions: Sessions::new(rules.session_cache_size, rules.session_timeout),
+            ends: Ends::of(&rules.trusted),
             judge,
             rules,
             hint,
@@ -66,7 +70,7 @@ impl Trust {
 
 impl Trust {
     /// When previous trust ends, if there is any.
-    pub(super) fn ends(&self) -> impl Iterator<Item = Instant> + '_ {
+    pub(super) fn overlap_ends(&self) -> impl Iterator<Item = Instant> + '_ {
         self.judge.outgoing().iter().map(|outgoing| outgoing.until)
     }
 }

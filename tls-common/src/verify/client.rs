@@ -10,7 +10,7 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 
-use super::{Judge, PeerRole};
+use super::{Judge, PeerRole, presented};
 use crate::generation::Hint;
 
 /// Judges clients.
@@ -46,6 +46,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        presented::note(end_entity);
         self.judge.judge(end_entity, intermediates, PeerRole::Client, None, now)?;
         Ok(ClientCertVerified::assertion())
     }

@@ -14,6 +14,7 @@
 //! peer owns the key; without it a copied certificate would be enough.
 
 pub(crate) mod client;
+pub(crate) mod presented;
 pub(crate) mod server;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use super::{Judge, PeerRole};
+use super::{Judge, PeerRole, presented};
 
 /// Judges servers.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        presented::note(end_entity);
         let name = self.verify_hostname.then_some(server_name);
         self.judge.judge(end_entity, intermediates, PeerRole::Server, name, now)?;
         Ok(ServerCertVerified::assertion())

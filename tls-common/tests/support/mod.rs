@@ -1,6 +1,8 @@
 //! Stores on disk for tests: self-signed identities in PKCS12, and the ways in which people replace files.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "test support, shared by several test binaries")]
 
+pub mod log;
+
 use p12_keystore::{
     Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey, PrivateKeyChain,
 };
@@ -22,12 +24,18 @@ pub struct Pair {
 
 impl Pair {
     pub fn new() -> Self {
+        Self::made(|_| {})
+    }
+
+    /// As [`Self::new`], but for what `change` changes.
+    pub fn made(change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         // One name for all, as in Flink's recipe: trust must tell them apart by key.
         params.distinguished_name.push(rcgen::DnType::CommonName, "flink.internal");
         params.serial_number = Some(SERIAL.fetch_add(1, Ordering::Relaxed).into());
+        change(&mut params);
         let key = rcgen::KeyPair::generate().unwrap();
         let cert = params.self_signed(&key).unwrap();
         Self { cert: cert.der().to_vec(), key: key.serialize_der() }

@@ -182,3 +182,15 @@ fn reload_and_policy() {
     assert_eq!(policy.established, EstablishedConnections::Renew);
     assert_eq!(policy.max_age, Some(Duration::from_secs(3600)));
 }
+
+#[test]
+fn the_expiry_alarm_reaches_every_bundle() {
+    let base = format!("{INTERNAL}\n{REST}");
+    for (more, percent) in [(None, BundleOptions::new("").expiry_alarm_percent), (Some("0 %"), 0), (Some("10%"), 10)] {
+        let more: Vec<_> = more.map(|value| ("security.ssl.expiry-alarm", value)).into_iter().collect();
+        let configuration = configuration(&base, &more);
+        for bundle in [internal_bundle, rest_server_bundle, rest_client_bundle] {
+            assert_eq!(bundle(&configuration).unwrap().unwrap().expiry_alarm_percent, percent);
+        }
+    }
+}
