@@ -14,6 +14,8 @@ async fn processes_that_rotate_one_after_the_other_within_the_overlap_never_fail
     let builder = Cluster::builder()
         .set("security.ssl.reload", "true")
         .set("security.ssl.reload.overlap", "1 h")
+        // For a job that goes on and others beside it.
+        .set("taskmanager.numberOfTaskSlots", "2")
         // Nothing but new handshakes.
         .set("security.ssl.reload.established-connections", "renew");
     let rest = Rest::create(&builder.scratch().join("rest"));
