@@ -1,6 +1,6 @@
 //! The reload loop of one context: hint, quiet period, digests, build, canary, publish. Never on a connection's path.
 
-use super::{Shared, blocking, hex};
+use super::{ReloadOptions, Shared, blocking, hex};
 use crate::clock;
 use crate::error::MaterialError;
 use crate::generation::Generation;
@@ -27,41 +27,46 @@ enum Outcome {
 pub(super) fn spawn(shared: &Arc<Shared>, stop: CancellationToken) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
+        let Some(options) = shared.reload.clone() else { return };
+        let watch = start_watching(&shared).await;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = run(shared) => {}
+            () = run(&shared, &options, &watch) => {}
         }
+        // Unregistering waits for the watcher's thread.
+        tokio::task::spawn_blocking(move || drop(watch));
     });
 }
 
-async fn run(shared: Arc<Shared>) {
-    let Some(options) = shared.reload.clone() else { return };
-    let watch = start_watching(&shared).await;
+async fn run(shared: &Arc<Shared>, options: &ReloadOptions, watch: &Option<Arc<WatchHandle>>) {
     let mut debounce = Debounce::new(options.quiet_period, options.max_delay);
     let mut retry_pause = RETRY_FIRST;
     let mut next_look = Instant::now() + jittered(options.poll_interval);
     loop {
         let due = debounce.due().unwrap_or(next_look).min(next_look);
         tokio::select! {
+            // What is due comes first, or a storm of marks could put it off.
+            biased;
+            () = sleep_until(due) => {}
             () = shared.dirty.marked() => {
                 debounce.mark(Instant::now());
                 continue;
             }
-            () = sleep_until(due) => {}
         }
         debounce.settle();
         let marks = shared.dirty.marks();
-        match look(&shared, &watch).await {
+        match look(shared, watch).await {
             Ok(()) => {
                 retry_pause = RETRY_FIRST;
                 next_look = Instant::now() + jittered(options.poll_interval);
             }
             Err(error) => {
-                note_failure(&shared, &error);
+                note_failure(shared, &error);
                 next_look = Instant::now() + retry_pause.min(options.poll_interval);
                 retry_pause = (retry_pause * 2).min(RETRY_LONGEST);
             }
         }
+        shared.progress().checks += 1;
         // A change that came while we looked has left its mark, and `marked()` will return at once; saying so here
         // as well keeps the quiet period counted from now.
         if shared.dirty.marks() != marks {

@@ -4,7 +4,11 @@
 //! directory of every symlink hop is watched, because a rename over a file or a swap of Kubernetes' `..data` link
 //! produces events in the directory only, and never under the file's own name. Therefore file names are not filtered:
 //! whether anything changed is decided by digests, see [`crate::TlsContext`].
+//!
+//! The watcher may die, or never start where inotify instances have run out. Then polls find the changes, and each of
+//! them tries to start a new watcher; see [`FileWatchService::restarts`].
 
+mod backend;
 pub(crate) mod debounce;
 mod hops;
 mod service;
