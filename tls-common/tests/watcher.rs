@@ -81,6 +81,23 @@ async fn a_directory_that_is_renamed_away_takes_no_watch_along_and_no_bundle_is_
 }
 
 #[tokio::test]
+async fn whoever_finds_a_directory_replaced_tells_every_bundle_in_it() {
+    let _alone = alone().await;
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().canonicalize().unwrap();
+    let mut directory = Directory::create(&root, Way::SwappedDirectory, &stores(&Pair::new())).unwrap();
+    let (finds, finder) = Recorder::register(directory.file("keystore.p12"));
+    let (is_told, _handle) = Recorder::register(directory.file("truststore.p12"));
+    assert_eq!((finds.started(), is_told.started()), (1, 1));
+    directory.replace(&stores(&Pair::new())).unwrap();
+    // Events of the old directory that nobody has read yet go with its watch.
+    finder.rearm();
+    assert_eq!((finds.started(), is_told.started()), (2, 2));
+    finder.rearm();
+    assert_eq!((finds.started(), is_told.started()), (2, 2), "and once is enough");
+}
+
+#[tokio::test]
 async fn a_queue_that_overflows_costs_no_change() {
     let _alone = alone().await;
     let (old, new, newer) = (Pair::new(), Pair::new(), Pair::new());

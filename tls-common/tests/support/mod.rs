@@ -188,6 +188,7 @@ pub fn polling() -> ReloadOptions {
 /// Writes down what the watcher reports for a file's directory.
 #[derive(Default)]
 pub struct Recorder {
+    started: AtomicU64,
     reported: Mutex<Vec<PathBuf>>,
 }
 
@@ -199,13 +200,20 @@ impl Recorder {
         (recorder, handle)
     }
 
+    /// How often a watch was said to have begun.
+    pub fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
     pub fn reported(&self) -> Vec<PathBuf> {
         self.reported.lock().unwrap().clone()
     }
 }
 
 impl FileWatchListener for Recorder {
-    fn on_watch_started(&self, _directory: &Path) {}
+    fn on_watch_started(&self, _directory: &Path) {
+        self.started.fetch_add(1, Ordering::Relaxed);
+    }
 
     fn on_created(&self, path: &Path) {
         self.reported.lock().unwrap().push(path.to_owned());
