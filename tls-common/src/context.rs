@@ -70,6 +70,7 @@ struct Progress {
     last_error: Option<String>,
     failed_reloads: u64,
     reloads: u64,
+    checks: u64,
     slowest_reload_ms: u64,
     /// (generation, monotonic time at which the change that made it was first seen), oldest first.
     seen: VecDeque<(u64, u64)>,
@@ -112,6 +113,8 @@ pub struct BundleStatus {
     pub failed_reloads: u64,
     /// Generations published after the first.
     pub reloads: u64,
+    /// How often the files were read and compared, whatever came of it: it grows while anybody still looks.
+    pub checks: u64,
     /// Whether changes are looked for at all (`security.ssl.reload` in Flink's terms).
     pub watching: bool,
     /// When the files were last looked at after the start, milliseconds since the epoch.
@@ -151,6 +154,7 @@ impl TlsContext {
                 last_error: None,
                 failed_reloads: 0,
                 reloads: 0,
+                checks: 0,
                 slowest_reload_ms: 0,
                 seen: VecDeque::from([(1, clock::monotonic_ms())]),
             }),
@@ -204,6 +208,7 @@ impl TlsContext {
             last_error: progress.last_error.clone(),
             failed_reloads: progress.failed_reloads,
             reloads: progress.reloads,
+            checks: progress.checks,
             watching: self.shared.reload.is_some(),
             last_look: progress.last_look.map(|(_, at)| at),
             last_look_source: progress.last_look.map(|(source, _)| source.to_owned()),

@@ -34,6 +34,8 @@ mod secret;
 mod serve;
 mod session;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod verify;
 pub mod watch;
 

@@ -1,6 +1,6 @@
 //! The reload loop of one context: hint, quiet period, digests, build, canary, publish. Never on a connection's path.
 
-use super::{Shared, blocking, hex};
+use super::{ReloadOptions, Shared, blocking, hex};
 use crate::clock;
 use crate::error::MaterialError;
 use crate::generation::Generation;
@@ -27,16 +27,18 @@ enum Outcome {
 pub(super) fn spawn(shared: &Arc<Shared>, stop: CancellationToken) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
+        let Some(options) = shared.reload.clone() else { return };
+        let watch = start_watching(&shared).await;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = run(shared) => {}
+            () = run(&shared, &options, &watch) => {}
         }
+        // Unregistering waits for the watcher's thread.
+        tokio::task::spawn_blocking(move || drop(watch));
     });
 }
 
-async fn run(shared: Arc<Shared>) {
-    let Some(options) = shared.reload.clone() else { return };
-    let watch = start_watching(&shared).await;
+async fn run(shared: &Arc<Shared>, options: &ReloadOptions, watch: &Option<Arc<WatchHandle>>) {
     let mut debounce = Debounce::new(options.quiet_period, options.max_delay);
     let mut retry_pause = RETRY_FIRST;
     let mut next_look = Instant::now() + jittered(options.poll_interval);
@@ -44,13 +46,16 @@ async fn run(shared: Arc<Shared>) {
     loop {
         // What could not be read is looked at again in `next_look`, and not sooner because something has ended meanwhile.
         let overlap_ends = shared.current.load().overlap_ends().filter(|_| !failed).unwrap_or(next_look);
-        let due = debounce.due().unwrap_or(next_look).min(next_look).min(overlap_ends);
+        // Nothing breaks into a burst: half of a change would be read. It ends by itself.
+        let due = debounce.due().unwrap_or_else(|| next_look.min(overlap_ends));
         tokio::select! {
+            // What is due comes first, or a storm of marks could put it off.
+            biased;
+            () = sleep_until(due) => {}
             () = shared.dirty.marked() => {
                 debounce.mark(Instant::now());
                 continue;
             }
-            () = sleep_until(due) => {}
         }
         let source = match debounce.due() {
             _ if shared.dirty.take_asked() => "manual",
@@ -59,7 +64,7 @@ async fn run(shared: Arc<Shared>) {
         };
         debounce.settle();
         let marks = shared.dirty.marks();
-        let looked = look(&shared, &watch).await;
+        let looked = look(shared, watch).await;
         failed = looked.is_err();
         match looked {
             Ok(()) => {
@@ -67,12 +72,16 @@ async fn run(shared: Arc<Shared>) {
                 next_look = Instant::now() + jittered(options.poll_interval);
             }
             Err(error) => {
-                note_failure(&shared, &error);
+                note_failure(shared, &error);
                 next_look = Instant::now() + retry_pause.min(options.poll_interval);
                 retry_pause = (retry_pause * 2).min(RETRY_LONGEST);
             }
         }
-        shared.progress().last_look = Some((source, clock::wall_ms()));
+        {
+            let mut progress = shared.progress();
+            progress.checks += 1;
+            progress.last_look = Some((source, clock::wall_ms()));
+        }
         // A change that came while we looked has left its mark, and `marked()` will return at once; saying so here
         // as well keeps the quiet period counted from now.
         if shared.dirty.marks() != marks {

@@ -6,6 +6,30 @@ use std::path::{Component, Path, PathBuf};
 /// Symlink chains longer than this are a loop (Linux gives up at 40).
 const MAX_HOPS: usize = 40;
 
+/// How often hops are resolved again while they change under our hands. Events bring us back if that is not enough.
+const MAX_ROUNDS: usize = 8;
+
+/// Watches the directories that `resolve` names and returns those that `watch` took.
+///
+/// They are resolved again afterwards: a hop that was swapped, or a directory that was made anew, in the instant before
+/// its watch began has told nobody. It shows as a difference, and is followed.
+pub(super) fn arm(
+    mut resolve: impl FnMut() -> BTreeSet<PathBuf>,
+    mut watch: impl FnMut(&Path) -> bool,
+) -> BTreeSet<PathBuf> {
+    let mut wanted = resolve();
+    let mut watched = BTreeSet::new();
+    for _ in 0..MAX_ROUNDS {
+        watched = wanted.iter().filter(|directory| watch(directory)).cloned().collect();
+        let now = resolve();
+        if now == wanted {
+            break;
+        }
+        wanted = now;
+    }
+    watched
+}
+
 /// The directories that hold `path`, each symlink on the way to it, and the file it finally names.
 ///
 /// A part that does not exist contributes the deepest directory above it that does, so that its (re)creation is seen.
@@ -87,6 +111,36 @@ mod tests {
         let root = root.path().canonicalize().unwrap();
         let seen = watched_directories(&root.join("gone/key"));
         assert_eq!(seen, BTreeSet::from([root]));
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<PathBuf> {
+        names.iter().map(PathBuf::from).collect()
+    }
+
+    #[test]
+    fn what_is_swapped_before_its_watch_began_is_followed_at_once() {
+        // The link in /links moves from /v1 to /v2 just before /links is watched.
+        let mut resolved = [set(&["/links", "/v1"]), set(&["/links", "/v2"]), set(&["/links", "/v2"])].into_iter();
+        let watched = arm(|| resolved.next().unwrap(), |_| true);
+        assert_eq!(watched, set(&["/links", "/v2"]));
+        assert_eq!(resolved.next(), None, "nothing is resolved once it holds still");
+    }
+
+    #[test]
+    fn a_directory_that_vanishes_before_its_watch_began_is_awaited_from_above() {
+        let mut resolved = [set(&["/top/tls"]), set(&["/top"]), set(&["/top"])].into_iter();
+        let watched = arm(|| resolved.next().unwrap(), |directory| directory != Path::new("/top/tls"));
+        assert_eq!(watched, set(&["/top"]));
+    }
+
+    #[test]
+    fn hops_that_never_hold_still_end_too() {
+        let mut round = 0;
+        let resolve = || {
+            round += 1;
+            set(&[&format!("/v{round}")])
+        };
+        assert_eq!(arm(resolve, |_| true).len(), 1);
     }
 
     #[test]

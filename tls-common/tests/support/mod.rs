@@ -8,7 +8,10 @@ use p12_keystore::{
 };
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
+use tls_common::testing::{Directory, FileSet};
+use tls_common::watch::{FileWatchListener, FileWatchService, WatchHandle};
 use tls_common::{BundleOptions, ClientAuth, Fingerprint, Password, ReloadOptions, Secret, StoreOptions, TlsContext};
 
 pub const PASSWORD: &str = "changeit";
@@ -160,5 +163,75 @@ pub async fn until(
         }
         assert!(tokio::time::Instant::now() < deadline, "never came: {status:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until `wanted`. The bound only ends a test that has failed.
+pub async fn eventually(what: &str, wanted: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !wanted() {
+        assert!(tokio::time::Instant::now() < deadline, "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The two stores of a pair that trusts nobody but itself: no mixture of two such sets believes itself.
+pub fn stores(pair: &Pair) -> FileSet {
+    FileSet::from([
+        ("keystore.p12".to_owned(), keystore(pair, PASSWORD)),
+        ("truststore.p12".to_owned(), truststore(&[pair], PASSWORD)),
+    ])
+}
+
+/// The bundle of the two stores in `directory`.
+pub fn options_of(directory: &Directory) -> BundleOptions {
+    options_for(&directory.file("keystore.p12"), &directory.file("truststore.p12"))
+}
+
+/// Like [`quick`], and digests are compared all the time.
+pub fn polling() -> ReloadOptions {
+    ReloadOptions { poll_interval: Duration::from_millis(50), ..quick() }
+}
+
+/// Writes down what the watcher reports for a file's directory.
+#[derive(Default)]
+pub struct Recorder {
+    started: AtomicU64,
+    reported: Mutex<Vec<PathBuf>>,
+}
+
+impl Recorder {
+    pub fn register(file: PathBuf) -> (Arc<Self>, WatchHandle) {
+        let recorder = Arc::new(Self::default());
+        let listener: Weak<Self> = Arc::downgrade(&recorder);
+        let handle = FileWatchService::global().register(vec![file], listener);
+        (recorder, handle)
+    }
+
+    /// How often a watch was said to have begun.
+    pub fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    pub fn reported(&self) -> Vec<PathBuf> {
+        self.reported.lock().unwrap().clone()
+    }
+}
+
+impl FileWatchListener for Recorder {
+    fn on_watch_started(&self, _directory: &Path) {
+        self.started.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn on_created(&self, path: &Path) {
+        self.reported.lock().unwrap().push(path.to_owned());
+    }
+
+    fn on_deleted(&self, path: &Path) {
+        self.on_created(path);
+    }
+
+    fn on_modified(&self, path: &Path) {
+        self.on_created(path);
     }
 }
