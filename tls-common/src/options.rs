@@ -70,7 +70,7 @@ pub struct StoreOptions {
     pub path: PathBuf,
     /// Its format.
     pub kind: StoreKind,
-    /// Opens the store; in PEM, the private key. A JKS truststore opens without one too, but then nobody has checked it.
+    /// Opens the store; in PEM, the private key. A JKS truststore opens without one too, but unchecked.
     pub password: Password,
     /// Opens the private key where it differs from the store's password (which PKCS12 does not allow).
     pub key_password: Option<Password>,

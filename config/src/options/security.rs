@@ -17,8 +17,8 @@ options! {
     SSL_INTERNAL_KEYSTORE: PathBuf = "security.ssl.internal.keystore", fallback = ["security.ssl.keystore"];
     /// Format of the internal keystore: `pkcs12`, `jks`, `pem`, or `auto` to find it out from the content.
     SSL_INTERNAL_KEYSTORE_TYPE: StoreKind = "security.ssl.internal.keystore-type", default = "auto";
-    /// The private key in a PEM file of its own, where the internal keystore is a PEM file that holds only the certificates
-    /// (cert-manager's `tls.key` beside `tls.crt`).
+    /// The private key in a PEM file of its own, where the internal keystore is a PEM file that holds only the
+    /// certificates (cert-manager's `tls.key` beside `tls.crt`).
     SSL_INTERNAL_PRIVATE_KEY: PathBuf = "security.ssl.internal.private-key", fallback = ["security.ssl.private-key"];
     /// Password of the internal keystore.
     SSL_INTERNAL_KEYSTORE_PASSWORD: Secret =
@@ -71,8 +71,8 @@ options! {
     SSL_REST_KEYSTORE: PathBuf = "security.ssl.rest.keystore", fallback = ["security.ssl.keystore"];
     /// Format of the REST keystore: `pkcs12`, `jks`, `pem`, or `auto` to find it out from the content.
     SSL_REST_KEYSTORE_TYPE: StoreKind = "security.ssl.rest.keystore-type", default = "auto";
-    /// The private key in a PEM file of its own, where the REST keystore is a PEM file that holds only the certificates
-    /// (cert-manager's `tls.key` beside `tls.crt`).
+    /// The private key in a PEM file of its own, where the REST keystore is a PEM file that holds only the
+    /// certificates (cert-manager's `tls.key` beside `tls.crt`).
     SSL_REST_PRIVATE_KEY: PathBuf = "security.ssl.rest.private-key", fallback = ["security.ssl.private-key"];
     /// Password of the REST keystore.
     SSL_REST_KEYSTORE_PASSWORD: Secret =
@@ -85,8 +85,8 @@ options! {
     /// File that holds the password of the key in the REST keystore.
     SSL_REST_KEY_PASSWORD_FILE: PathBuf =
         "security.ssl.rest.key-password-file", fallback = ["security.ssl.key-password-file"];
-    /// Certificates that REST clients believe; with authentication, the REST gateway too. A store, or a directory of PEM
-    /// and DER files.
+    /// Certificates that REST clients believe; with authentication, the REST gateway too. A store, or a directory of
+    /// PEM and DER files.
     SSL_REST_TRUSTSTORE: PathBuf = "security.ssl.rest.truststore", fallback = ["security.ssl.truststore"];
     /// Format of the REST truststore: `pkcs12`, `jks`, `pem`, `der`, or `auto` to find it out from the content.
     SSL_REST_TRUSTSTORE_TYPE: StoreKind = "security.ssl.rest.truststore-type", default = "auto";

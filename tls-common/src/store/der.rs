@@ -1,7 +1,7 @@
 //! A single certificate in DER, as `keytool -exportcert` writes it.
 //!
-//! PKCS#12 is DER too. What follows the outermost header tells them apart: a certificate goes on with a sequence (what is
-//! signed), PKCS#12 and PKCS#8 with a number (their version).
+//! PKCS#12 is DER too. What follows the outermost header tells them apart: a certificate goes on with a sequence (what
+//! is signed), PKCS#12 and PKCS#8 with a number (their version).
 
 use rustls::pki_types::CertificateDer;
 

@@ -30,7 +30,7 @@ pub(crate) fn parse_trust_directory<'a>(
     let mut trusted = HashSet::new();
     for (path, bytes) in files {
         if !holds_certificates(bytes) {
-            tracing::debug!(path = %path.display(), "no certificate in this file of the truststore's directory, ignored");
+            tracing::debug!(path = %path.display(), "file of the truststore's directory holds no certificate, ignored");
             continue;
         }
         let one = StoreOptions { kind: StoreKind::Auto, path: path.to_owned(), ..options.clone() };

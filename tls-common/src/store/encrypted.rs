@@ -2,7 +2,8 @@
 //!
 //! How long a password takes to check is written in the file itself, so both costs are bounded before anything runs:
 //! [`MAX_ITERATIONS`] of PBKDF2 (openssl writes 2048; OWASP asks for 600,000) and, for scrypt, [`MAX_SCRYPT_BYTES`] of
-//! memory and [`MAX_SCRYPT_WORK_BYTES`] walked through (openssl writes 16 MiB of both, and itself reads at most 32 MiB).
+//! memory and [`MAX_SCRYPT_WORK_BYTES`] walked through (openssl writes 16 MiB of both, and itself reads no more than
+//! 32 MiB).
 
 use pkcs5::{
     AlgorithmIdentifierRef, Error, ObjectIdentifier,

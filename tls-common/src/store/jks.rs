@@ -8,9 +8,9 @@
 //! ```
 //!
 //! All numbers are big-endian, texts are Java's modified UTF-8, passwords count as UTF-16BE. The cryptography protects
-//! little (SHA-1, no work factor): such a file needs tight permissions. Like Java, we let whoever only reads trust do so
-//! without a password; the digest cannot be checked then, and a warning says so. Unlike Java, we refuse bytes behind
-//! the digest: they are what a shorter store leaves when it is written over a longer one.
+//! little (SHA-1, no work factor): such a file needs tight permissions. Like Java, we read trust (never a key) without a
+//! password too; the digest cannot be checked then, and a warning says so. Unlike Java, we refuse bytes behind the
+//! digest: they are what a shorter store leaves when it is written over a longer one.
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha1::{Digest as _, Sha1};
@@ -37,17 +37,13 @@ const KEY_PROTECTOR: &str = "1.3.6.1.4.1.42.2.17.1.1";
 /// Opens the store. For trust no key is decrypted: as in Java, the own certificate of each key entry is trusted whether
 /// or not its key opens.
 pub(super) fn decode(bytes: &[u8], passwords: &ResolvedPasswords, part: StorePart) -> Result<Contents, StoreFault> {
-    let (entries, signed, digest) = read(bytes)?;
+    let Store { entries, signed, digest } = read(bytes)?;
     match &passwords.store {
-        Some(password) => {
-            if !bool::from(digest_of(signed, password).as_slice().ct_eq(digest)) {
-                return Err(StoreFault::WrongPassword);
-            }
+        Some(password) if !bool::from(digest_of(signed, password).as_slice().ct_eq(digest)) => {
+            return Err(StoreFault::WrongPassword);
         }
-        None if part == StorePart::Truststore => {
-            tracing::warn!("a JKS truststore is read without its password, so nobody has checked that it is unchanged");
-        }
-        None => return Err(StoreFault::NoPassword),
+        None if part != StorePart::Truststore => return Err(StoreFault::NoPassword),
+        _ => {}
     }
     let mut contents = Contents::default();
     for (number, entry) in entries.into_iter().enumerate() {
@@ -86,14 +82,21 @@ fn cert(der: &[u8], local_id: Option<Vec<u8>>, trusted: bool) -> CertEntry {
     CertEntry { local_id, trusted, der: CertificateDer::from(der.to_vec()) }
 }
 
+/// A store as it stands in the file.
+struct Store<'a> {
+    entries: Vec<Entry<'a>>,
+    /// The bytes under the digest.
+    signed: &'a [u8],
+    digest: &'a [u8],
+}
+
 /// An entry as it stands in the file.
 enum Entry<'a> {
     Key { alias: String, encrypted: &'a [u8], chain: Vec<&'a [u8]> },
     Trusted(&'a [u8]),
 }
 
-/// The entries, the bytes under the digest, and the digest.
-fn read(bytes: &[u8]) -> Result<(Vec<Entry<'_>>, &[u8], &[u8]), StoreFault> {
+fn read(bytes: &[u8]) -> Result<Store<'_>, StoreFault> {
     let mut reader = Reader { rest: bytes };
     let _magic = reader.u32()?;
     let version = reader.u32()?;
@@ -122,7 +125,7 @@ fn read(bytes: &[u8]) -> Result<(Vec<Entry<'_>>, &[u8], &[u8]), StoreFault> {
     if !reader.rest.is_empty() {
         return Err(damaged("bytes behind its end"));
     }
-    Ok((entries, signed, digest))
+    Ok(Store { entries, signed, digest })
 }
 
 /// What is left of the file. Nothing is allocated by a length before that many bytes are known to be there.

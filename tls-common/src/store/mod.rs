@@ -1,14 +1,14 @@
 //! Stores: from the bytes of a keystore or truststore to key and certificates. Pure: no IO, no clock.
 //!
-//! The decoders ([`pkcs12`], [`jks`], [`pem`], [`der`]) only say what is in the file ([`Contents`]); what of it counts is
-//! decided here:
+//! The decoders ([`pkcs12`], [`jks`], [`pem`], [`der`]) only say what is in the file ([`Contents`]); what of it counts
+//! is decided here:
 //!
 //! - **Identity**: the certificate belongs to the key whose public key it carries, never by position or name alone.
 //!   With several key entries the first by alias (case-insensitive; entries without alias last) is taken, with a warning.
 //!   The chain is the leaf, then its issuers as far as the store has them.
-//! - **Trust**: certificates marked as trusted (every one of a PEM or DER file; in PKCS12 those with Java's attribute; in
-//!   JKS the entries of that kind), plus the own certificate of each key entry, because Flink's recipe uses one file as
-//!   keystore and truststore. Certificates without the mark are ignored and counted in a warning, as Java does silently.
+//! - **Trust**: certificates marked as trusted (every one of a PEM or DER file; in PKCS12 those with Java's attribute;
+//!   in JKS the entries of that kind), plus the own certificate of each key entry, because Flink's recipe uses one file
+//!   as keystore and truststore. Certificates without the mark are ignored and counted in a warning, as Java does silently.
 //!   No trusted certificate is an error: an empty truststore is a mistake, not a wish to refuse everyone.
 
 mod der;
@@ -131,6 +131,12 @@ fn decode(
     let found = sniff(bytes)?;
     if options.kind != StoreKind::Auto && options.kind != found {
         return Err(StoreFault::WrongKind { configured: options.kind.name(), found: found.name() });
+    }
+    if found == StoreKind::Jks && part == StorePart::Truststore && passwords.store.is_none() {
+        tracing::warn!(
+            path = %options.path.display(),
+            "JKS truststore is read without its password, so nothing proves that it is as it was written"
+        );
     }
     match found {
         StoreKind::Pem => pem::decode(bytes, passwords, part),
