@@ -323,7 +323,7 @@ mod tests {
              (a bare number is milliseconds)"
         );
         assert_eq!(refused("heartbeat.interval", "0"), "`heartbeat.interval: 0`: it must be more than zero");
-        assert!(refused("security.ssl.internal.keystore-type", "jks").contains("keytool -importkeystore"));
+        assert!(refused("security.ssl.internal.keystore-type", "jceks").contains("keytool -importkeystore"));
         assert!(refused("taskmanager.data.transport", "quic").contains("later release"));
         assert!(refused("security.ssl.protocol", "SSLv3").contains("TLSv1.2,TLSv1.3"));
         assert!(

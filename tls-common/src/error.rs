@@ -70,11 +70,13 @@ pub enum MaterialError {
     },
 }
 
-/// Which of a bundle's two stores.
+/// Which of a bundle's stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StorePart {
     /// Our own key and certificates.
     Keystore,
+    /// Our own key, where it has a file of its own.
+    PrivateKey,
     /// The certificates we believe.
     Truststore,
 }
@@ -83,6 +85,7 @@ impl std::fmt::Display for StorePart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Keystore => "keystore",
+            Self::PrivateKey => "private key",
             Self::Truststore => "truststore",
         })
     }
@@ -95,19 +98,19 @@ pub enum StoreFault {
     /// Zero bytes, as seen while someone else is still writing.
     #[error("the file is empty")]
     Empty,
-    /// Neither PKCS12 nor PEM.
+    /// None of the formats we read.
     #[error(
-        "neither a PKCS12 nor a PEM file; make one with keytool -storetype PKCS12, openssl pkcs12 -export, or \
+        "neither a PKCS12, JKS, PEM nor DER file; make one with keytool -storetype PKCS12, openssl pkcs12 -export, or \
          openssl req"
     )]
     UnknownFormat,
-    /// Java's own formats.
+    /// A format only Java reads.
     #[error(
-        "a {format} store, which is not supported yet; convert it: keytool -importkeystore -srckeystore OLD \
+        "a {format} store, which is not supported; convert it: keytool -importkeystore -srckeystore OLD \
          -destkeystore NEW -deststoretype PKCS12"
     )]
     JavaFormat {
-        /// "JKS" or "JCEKS".
+        /// "JCEKS".
         format: &'static str,
     },
     /// The configured type is not what the file holds.
@@ -130,15 +133,35 @@ pub enum StoreFault {
          keytool -importkeystore or openssl pkcs12"
     )]
     KeyPassword,
+    /// The store opens but its key does not, in a format where the two passwords may differ.
+    #[error("the store opens, but its key {alias:?} has another password; set the key's own password")]
+    WrongKeyPassword {
+        /// Name of the key's entry.
+        alias: String,
+    },
     /// Truncated, half-written or not what its first bytes promise.
     #[error("damaged or incomplete ({0}); is it still being written? Otherwise make it again")]
     Damaged(String),
     /// A private key in a form we do not decrypt.
-    #[error("the private key is {0}; use an unencrypted PEM key with tight file permissions, or a PKCS12 store")]
+    #[error(
+        "the private key is {0}; encrypt it anew with openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW and put it \
+         in the old one's place"
+    )]
     EncryptedKey(&'static str),
     /// A keystore without any private key.
-    #[error("contains no private key; is it a truststore?")]
+    #[error("contains no private key; is it a truststore? A key that has a file of its own must be configured as such")]
     NoKey,
+    /// Two candidates for our key.
+    #[error("holds a private key, but another one is configured in a file of its own; take one of the two away")]
+    SecondKey,
+    /// Key and chain can lie in two files only in PEM.
+    #[error(
+        "{found}, but a private key in a file of its own and its certificates must both be PEM; convert with openssl"
+    )]
+    NotPem {
+        /// What the file is.
+        found: &'static str,
+    },
     /// A keystore with a private key and no certificate at all.
     #[error("contains a private key but no certificate for it")]
     NoCertificate,

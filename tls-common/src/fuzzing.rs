@@ -1,14 +1,30 @@
 //! Entry points for fuzz targets, behind the feature `fuzzing`.
 
-use crate::options::{Password, StoreOptions};
-use crate::store::{ResolvedPasswords, parse_identity, parse_trust};
+use std::path::Path;
 
-/// Parses `bytes` as keystore and as truststore, with and without a password. Any outcome but a panic is fine.
+use crate::options::{Password, StoreOptions};
+use crate::store::{self, ResolvedPasswords, parse_chain_and_key, parse_identity, parse_trust, parse_trust_directory};
+
+/// Parses `bytes` as keystore, as truststore, as the file of a private key and as one of a directory of certificates,
+/// with and without a password. Any outcome but a panic is fine.
+///
+/// What stands behind a checksum or an armour that no random change gets through is reached beside them: JKS with a
+/// digest that fits, and encrypted PKCS#8 keys without PEM.
 pub fn parse_stores(bytes: &[u8]) {
     let options = StoreOptions::new("fuzz", Password::None);
-    for store in [None, Some(crate::Secret::new("changeit".into()))] {
-        let passwords = ResolvedPasswords { store, key: None };
+    for password in [None, Some(crate::Secret::new("changeit".into()))] {
+        let passwords = ResolvedPasswords { store: password.clone(), key: None };
         let _ = parse_identity(bytes, &options, &passwords);
         let _ = parse_trust(bytes, &options, &passwords);
+        let _ = parse_chain_and_key(CERTIFICATE, (Path::new("key"), bytes), &options, &passwords);
+        let _ = parse_chain_and_key(bytes, (Path::new("key"), CERTIFICATE), &options, &passwords);
+        if let Some(password) = &password {
+            let _ = store::decrypt_pkcs8(bytes, &passwords);
+            let _ = parse_identity(&store::sign_jks(bytes, password), &options, &passwords);
+        }
     }
+    let _ = parse_trust_directory([(Path::new("one"), bytes), (Path::new("two"), bytes)].into_iter(), &options);
 }
+
+/// Looks like PEM and holds nothing.
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";

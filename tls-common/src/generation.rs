@@ -227,6 +227,8 @@ fn check_options(options: &BundleOptions) -> Result<(), MaterialError> {
         "it has neither a keystore nor a truststore; set at least one"
     } else if options.client_auth != ClientAuth::None && options.truststore.is_none() {
         "clients are asked for a certificate, but there is no truststore to judge it by; set one"
+    } else if options.truststore.as_ref().is_some_and(|truststore| truststore.private_key.is_some()) {
+        "its truststore has a private key's file, which only a keystore can have; remove it"
     } else if options.protocols.is_empty() {
         "no protocol version is allowed; allow TLSv1.3, TLSv1.2 or both"
     } else {

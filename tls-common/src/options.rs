@@ -79,24 +79,28 @@ impl BundleOptions {
 /// One keystore or truststore.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// The store's file.
+    /// The store's file. A truststore may also be a directory: every PEM or DER file in it that holds certificates
+    /// counts; names that start with a dot and sub-directories do not.
     pub path: PathBuf,
     /// Its format.
     pub kind: StoreKind,
-    /// Opens the store. PEM files have none.
+    /// Opens the store; in PEM, the private key. A JKS truststore opens without one too, but unchecked.
     pub password: Password,
     /// Opens the private key where it differs from the store's password (which PKCS12 does not allow).
     pub key_password: Option<Password>,
+    /// The private key's own file, where the keystore's holds only the certificates (`tls.key` beside `tls.crt`); both
+    /// in PEM.
+    pub private_key: Option<PathBuf>,
 }
 
 impl StoreOptions {
     /// A store whose format is found out from its content.
     pub fn new(path: impl Into<PathBuf>, password: Password) -> Self {
-        Self { path: path.into(), kind: StoreKind::Auto, password, key_password: None }
+        Self { path: path.into(), kind: StoreKind::Auto, password, key_password: None, private_key: None }
     }
 
     fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        std::iter::once(self.path.clone()).chain(self.password_files())
+        std::iter::once(self.path.clone()).chain(self.private_key.clone()).chain(self.password_files())
     }
 
     fn password_files(&self) -> impl Iterator<Item = PathBuf> {
@@ -126,8 +130,12 @@ pub enum StoreKind {
     Auto,
     /// PKCS#12, as made by `keytool` and `openssl pkcs12`.
     Pkcs12,
-    /// Certificates and unencrypted private key (PKCS#8, PKCS#1 or SEC1) in PEM.
+    /// Java's own format before PKCS#12, `keytool -storetype JKS`.
+    Jks,
+    /// Certificates and private key in PEM: PKCS#8 (plain, or encrypted with PBES2 or scrypt), PKCS#1 or SEC1.
     Pem,
+    /// One certificate in DER (`keytool -exportcert`), for truststores.
+    Der,
 }
 
 /// Whether a server asks its clients for a certificate.
@@ -285,9 +293,10 @@ mod tests {
         let mut options = BundleOptions::new("internal");
         let mut keystore = StoreOptions::new("/tls/store.p12", Password::File("/tls/password".into()));
         keystore.key_password = Some(Password::File("/tls/key-password".into()));
-        options.truststore = Some(StoreOptions { password: Password::None, key_password: None, ..keystore.clone() });
+        keystore.private_key = Some("/tls/tls.key".into());
+        options.truststore = Some(StoreOptions::new("/tls/store.p12", Password::None));
         options.keystore = Some(keystore);
-        let expected: Vec<PathBuf> = ["/tls/key-password", "/tls/password", "/tls/store.p12"].map(PathBuf::from).into();
-        assert_eq!(options.paths(), expected);
+        let expected = ["/tls/key-password", "/tls/password", "/tls/store.p12", "/tls/tls.key"];
+        assert_eq!(options.paths(), expected.map(PathBuf::from));
     }
 }

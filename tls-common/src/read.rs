@@ -1,15 +1,18 @@
 //! One consistent read of every file of a bundle, with digests that tell whether anything changed.
 
+mod listing;
+
 use crate::error::MaterialError;
 use crate::generation::Files;
 use crate::options::BundleOptions;
+use crate::store::holds_certificates;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// A keystore larger than this (bytes) is a mistake, not a keystore.
+/// A keystore larger than this (bytes) is a mistake, not a keystore; so is a directory of certificates, all together.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How often a read that met a writer is tried again before it is given up until the next event.
@@ -17,6 +20,9 @@ const TORN_READ_ATTEMPTS: usize = 3;
 
 /// SHA-256 of the content and the resolved place of each file. Equal digests mean nothing changed, whatever the
 /// modification times say.
+///
+/// Of a truststore's directory the files with certificates count: one that comes, goes or changes is a change, and
+/// whatever else lies there is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Digests(BTreeMap<PathBuf, [u8; 32]>);
 
@@ -40,39 +46,84 @@ impl Digests {
 /// # Errors
 /// A file that is missing, unreadable, too large, or that changes under every attempt.
 pub(crate) fn read_consistently(options: &BundleOptions) -> Result<(Files, Digests), MaterialError> {
-    let paths = &options.paths();
     for _ in 0..TORN_READ_ATTEMPTS {
-        let before = resolve(paths)?;
-        let (files, digests) = read(paths)?;
-        let (_, again) = read(paths)?;
-        if digests == again && before == resolve(paths)? {
+        let before = resolve(options)?;
+        let (files, digests) = read(options)?;
+        let (_, again) = read(options)?;
+        if digests == again && before == resolve(options)? {
             return Ok((files, digests));
         }
     }
     Err(MaterialError::Unstable { bundle: options.name.clone() })
 }
 
-fn resolve(paths: &[PathBuf]) -> Result<Vec<PathBuf>, MaterialError> {
-    paths.iter().map(|path| path.canonicalize().map_err(|error| unreadable(path, error))).collect()
+fn resolve(options: &BundleOptions) -> Result<Vec<PathBuf>, MaterialError> {
+    let mut resolved = Vec::new();
+    for path in options.paths() {
+        resolved.push(path.canonicalize().map_err(|error| unreadable(&path, error))?);
+        if is_directory_of_certificates(&path, options) {
+            // A file that has just gone resolves to nothing; the second look tells.
+            resolved.extend(listing::list(&path)?.iter().filter_map(|file| file.canonicalize().ok()));
+        }
+    }
+    Ok(resolved)
 }
 
-fn read(paths: &[PathBuf]) -> Result<(Files, Digests), MaterialError> {
-    let mut files = Files { map: BTreeMap::new() };
+fn read(options: &BundleOptions) -> Result<(Files, Digests), MaterialError> {
+    let mut files = Files::default();
     let mut digests = BTreeMap::new();
-    for path in paths {
-        let bytes = read_one(path)?;
-        digests.insert(path.clone(), Sha256::digest(bytes.as_slice()).into());
-        files.map.insert(path.clone(), bytes);
+    for path in options.paths() {
+        if is_directory_of_certificates(&path, options) {
+            read_directory(path, &mut files, &mut digests)?;
+        } else {
+            let bytes = read_one(&path, MAX_FILE_BYTES).map_err(|error| unreadable(&path, error))?;
+            digests.insert(path.clone(), digest(&bytes));
+            files.map.insert(path, bytes);
+        }
     }
     Ok((files, Digests(digests)))
 }
 
-fn read_one(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialError> {
-    let file = std::fs::File::open(path).map_err(|error| unreadable(path, error))?;
+fn read_directory(
+    directory: PathBuf,
+    files: &mut Files,
+    digests: &mut BTreeMap<PathBuf, [u8; 32]>,
+) -> Result<(), MaterialError> {
+    let listed = listing::list(&directory)?;
+    let mut bytes_left = MAX_FILE_BYTES;
+    for path in &listed {
+        let bytes = match read_one(path, bytes_left) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue, // gone since it was listed
+            Err(error) => return Err(unreadable(path, error)),
+        };
+        bytes_left = bytes_left.saturating_sub(bytes.len() as u64);
+        if holds_certificates(&bytes) {
+            digests.insert(path.clone(), digest(&bytes));
+        }
+        files.map.insert(path.clone(), bytes);
+    }
+    // Itself, by what no content hashes to: a directory is never the same as a file in its place.
+    digests.insert(directory.clone(), [0; 32]);
+    files.directories.insert(directory, listed);
+    Ok(())
+}
+
+/// Only a truststore may be a directory.
+fn is_directory_of_certificates(path: &Path, options: &BundleOptions) -> bool {
+    options.truststore.as_ref().is_some_and(|truststore| truststore.path == path) && path.is_dir()
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+fn read_one(path: &Path, most_bytes: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = std::fs::File::open(path)?;
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, error))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(unreadable(path, io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes"))));
+    file.take(most_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most_bytes {
+        return Err(io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes (a directory: all its files)")));
     }
     Ok(bytes)
 }
@@ -80,3 +131,6 @@ fn read_one(path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialError> {
 fn unreadable(path: &Path, error: io::Error) -> MaterialError {
     MaterialError::Unreadable { path: path.to_owned(), error }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,22 +15,26 @@ options! {
         "security.ssl.internal.enabled", default = "false", deprecated = ["security.ssl.enabled"];
     /// Key and certificates of every process of the cluster.
     SSL_INTERNAL_KEYSTORE: PathBuf = "security.ssl.internal.keystore", fallback = ["security.ssl.keystore"];
-    /// Format of the internal keystore: `pkcs12`, `pem`, or `auto` to find it out from the content.
+    /// Format of the internal keystore: `pkcs12`, `jks`, `pem`, or `auto` to find it out from the content.
     SSL_INTERNAL_KEYSTORE_TYPE: StoreKind = "security.ssl.internal.keystore-type", default = "auto";
+    /// The private key in a PEM file of its own, where the internal keystore is a PEM file that holds only the
+    /// certificates (cert-manager's `tls.key` beside `tls.crt`).
+    SSL_INTERNAL_PRIVATE_KEY: PathBuf = "security.ssl.internal.private-key", fallback = ["security.ssl.private-key"];
     /// Password of the internal keystore.
     SSL_INTERNAL_KEYSTORE_PASSWORD: Secret =
         "security.ssl.internal.keystore-password", fallback = ["security.ssl.keystore-password"];
     /// File that holds the password of the internal keystore.
     SSL_INTERNAL_KEYSTORE_PASSWORD_FILE: PathBuf =
         "security.ssl.internal.keystore-password-file", fallback = ["security.ssl.keystore-password-file"];
-    /// Password of the key in the internal keystore, where it has its own.
+    /// Password of the key in the internal keystore, where it has its own (JKS and PEM; PKCS12 knows only one).
     SSL_INTERNAL_KEY_PASSWORD: Secret = "security.ssl.internal.key-password", fallback = ["security.ssl.key-password"];
     /// File that holds the password of the key in the internal keystore.
     SSL_INTERNAL_KEY_PASSWORD_FILE: PathBuf =
         "security.ssl.internal.key-password-file", fallback = ["security.ssl.key-password-file"];
-    /// Certificates (of authorities, or the peers' own) that the processes of the cluster believe.
+    /// Certificates (of authorities, or the peers' own) that the processes of the cluster believe: a store, or a
+    /// directory of PEM and DER files.
     SSL_INTERNAL_TRUSTSTORE: PathBuf = "security.ssl.internal.truststore", fallback = ["security.ssl.truststore"];
-    /// Format of the internal truststore: `pkcs12`, `pem`, or `auto` to find it out from the content.
+    /// Format of the internal truststore: `pkcs12`, `jks`, `pem`, `der`, or `auto` to find it out from the content.
     SSL_INTERNAL_TRUSTSTORE_TYPE: StoreKind = "security.ssl.internal.truststore-type", default = "auto";
     /// Password of the internal truststore.
     SSL_INTERNAL_TRUSTSTORE_PASSWORD: Secret =
@@ -65,22 +69,26 @@ options! {
         "security.ssl.rest.verify-hostname", default = "true", deprecated = ["security.ssl.verify-hostname"];
     /// Key and certificates of the REST gateway; with authentication, of REST clients too.
     SSL_REST_KEYSTORE: PathBuf = "security.ssl.rest.keystore", fallback = ["security.ssl.keystore"];
-    /// Format of the REST keystore: `pkcs12`, `pem`, or `auto` to find it out from the content.
+    /// Format of the REST keystore: `pkcs12`, `jks`, `pem`, or `auto` to find it out from the content.
     SSL_REST_KEYSTORE_TYPE: StoreKind = "security.ssl.rest.keystore-type", default = "auto";
+    /// The private key in a PEM file of its own, where the REST keystore is a PEM file that holds only the
+    /// certificates (cert-manager's `tls.key` beside `tls.crt`).
+    SSL_REST_PRIVATE_KEY: PathBuf = "security.ssl.rest.private-key", fallback = ["security.ssl.private-key"];
     /// Password of the REST keystore.
     SSL_REST_KEYSTORE_PASSWORD: Secret =
         "security.ssl.rest.keystore-password", fallback = ["security.ssl.keystore-password"];
     /// File that holds the password of the REST keystore.
     SSL_REST_KEYSTORE_PASSWORD_FILE: PathBuf =
         "security.ssl.rest.keystore-password-file", fallback = ["security.ssl.keystore-password-file"];
-    /// Password of the key in the REST keystore, where it has its own.
+    /// Password of the key in the REST keystore, where it has its own (JKS and PEM; PKCS12 knows only one).
     SSL_REST_KEY_PASSWORD: Secret = "security.ssl.rest.key-password", fallback = ["security.ssl.key-password"];
     /// File that holds the password of the key in the REST keystore.
     SSL_REST_KEY_PASSWORD_FILE: PathBuf =
         "security.ssl.rest.key-password-file", fallback = ["security.ssl.key-password-file"];
-    /// Certificates that REST clients believe; with authentication, the REST gateway too.
+    /// Certificates that REST clients believe; with authentication, the REST gateway too. A store, or a directory of
+    /// PEM and DER files.
     SSL_REST_TRUSTSTORE: PathBuf = "security.ssl.rest.truststore", fallback = ["security.ssl.truststore"];
-    /// Format of the REST truststore: `pkcs12`, `pem`, or `auto` to find it out from the content.
+    /// Format of the REST truststore: `pkcs12`, `jks`, `pem`, `der`, or `auto` to find it out from the content.
     SSL_REST_TRUSTSTORE_TYPE: StoreKind = "security.ssl.rest.truststore-type", default = "auto";
     /// Password of the REST truststore.
     SSL_REST_TRUSTSTORE_PASSWORD: Secret =

@@ -148,6 +148,7 @@ struct StoreKeys {
     kind: &'static ConfigOption<StoreKind>,
     password: PasswordKeys,
     key_password: Option<PasswordKeys>,
+    private_key: Option<&'static ConfigOption<PathBuf>>,
 }
 
 /// A password can be given itself or by a file.
@@ -167,6 +168,7 @@ static INTERNAL_KEYSTORE: StoreKeys = StoreKeys {
         inline: &options::SSL_INTERNAL_KEY_PASSWORD,
         file: &options::SSL_INTERNAL_KEY_PASSWORD_FILE,
     }),
+    private_key: Some(&options::SSL_INTERNAL_PRIVATE_KEY),
 };
 
 static INTERNAL_TRUSTSTORE: StoreKeys = StoreKeys {
@@ -177,6 +179,7 @@ static INTERNAL_TRUSTSTORE: StoreKeys = StoreKeys {
         file: &options::SSL_INTERNAL_TRUSTSTORE_PASSWORD_FILE,
     },
     key_password: None,
+    private_key: None,
 };
 
 static REST_KEYSTORE: StoreKeys = StoreKeys {
@@ -190,6 +193,7 @@ static REST_KEYSTORE: StoreKeys = StoreKeys {
         inline: &options::SSL_REST_KEY_PASSWORD,
         file: &options::SSL_REST_KEY_PASSWORD_FILE,
     }),
+    private_key: Some(&options::SSL_REST_PRIVATE_KEY),
 };
 
 static REST_TRUSTSTORE: StoreKeys = StoreKeys {
@@ -200,6 +204,7 @@ static REST_TRUSTSTORE: StoreKeys = StoreKeys {
         file: &options::SSL_REST_TRUSTSTORE_PASSWORD_FILE,
     },
     key_password: None,
+    private_key: None,
 };
 
 impl StoreKeys {
@@ -207,11 +212,13 @@ impl StoreKeys {
         let path = configuration.get_optional(self.path)?;
         let path = path.ok_or(ConfigError::Missing { key: self.path.key(), reason })?;
         let key_password = self.key_password.as_ref().map(|keys| keys.password(configuration)).transpose()?;
+        let private_key = self.private_key.map(|key| configuration.get_optional(key)).transpose()?.flatten();
         Ok(StoreOptions {
             path: configuration.resolve(&path),
             kind: configuration.get(self.kind)?,
             password: self.password.password(configuration)?,
             key_password: key_password.filter(|password| *password != Password::None),
+            private_key: private_key.map(|path| configuration.resolve(&path)),
         })
     }
 }

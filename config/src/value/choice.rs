@@ -96,15 +96,17 @@ impl ConfigValue for ProtocolVersions {
 }
 
 impl ConfigValue for StoreKind {
-    const FORM: &'static str = "`pkcs12`, `pem` or `auto`";
+    const FORM: &'static str = "`pkcs12`, `jks`, `pem`, `der` or `auto`";
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         match word(text).as_str() {
             "auto" => Ok(Self::Auto),
             "pkcs12" | "p12" | "pfx" => Ok(Self::Pkcs12),
+            "jks" => Ok(Self::Jks),
             "pem" => Ok(Self::Pem),
-            "jks" | "jceks" => Err(Refusal::Because(
-                "JKS comes with a later release: convert the store with \
+            "der" => Ok(Self::Der),
+            "jceks" => Err(Refusal::Because(
+                "JCEKS is not supported: convert the store with \
                  keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12",
             )),
             _ => Err(Refusal::Malformed),
@@ -146,9 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn java_keystores_are_refused_with_the_way_out() {
+    fn store_types_are_javas_and_jceks_is_refused_with_the_way_out() {
         assert_eq!(StoreKind::parse("PKCS12"), Ok(StoreKind::Pkcs12));
-        let Err(Refusal::Because(advice)) = StoreKind::parse("JKS") else { panic!("accepted") };
+        assert_eq!(StoreKind::parse("JKS"), Ok(StoreKind::Jks));
+        assert_eq!(StoreKind::parse("der"), Ok(StoreKind::Der));
+        let Err(Refusal::Because(advice)) = StoreKind::parse("JCEKS") else { panic!("accepted") };
         assert!(advice.contains("keytool -importkeystore"), "{advice}");
     }
 }

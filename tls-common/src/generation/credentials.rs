@@ -43,7 +43,11 @@ impl Credentials {
             return Ok(Self { identity: None, identities: None, client_resolver: Arc::new(NoClientCertificate) });
         };
         let passwords = files.passwords(StorePart::Keystore, keystore)?;
-        let identity = store::parse_identity(files.get(&keystore.path)?, keystore, &passwords)?;
+        let content = files.get(&keystore.path)?;
+        let identity = match &keystore.private_key {
+            Some(path) => store::parse_chain_and_key(content, (path, files.get(path)?), keystore, &passwords)?,
+            None => store::parse_identity(content, keystore, &passwords)?,
+        };
         let fault = |fault| MaterialError::Store { part: StorePart::Keystore, path: keystore.path.clone(), fault };
         let leaf = identity.chain.first().ok_or_else(|| fault(StoreFault::NoCertificate))?;
         let (_, parsed) =

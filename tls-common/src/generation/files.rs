@@ -14,6 +14,8 @@ use crate::{MaterialError, Password, Secret, StoreOptions, error::StorePart, sto
 #[derive(Default)]
 pub(crate) struct Files {
     pub(crate) map: BTreeMap<PathBuf, Zeroizing<Vec<u8>>>,
+    /// Paths of the bundle that are directories, with the files in them that count.
+    pub(crate) directories: BTreeMap<PathBuf, Vec<PathBuf>>,
 }
 
 impl Files {
@@ -21,9 +23,18 @@ impl Files {
     pub(super) fn get(&self, path: &Path) -> Result<&[u8], MaterialError> {
         let content = self.map.get(path).ok_or_else(|| MaterialError::Unreadable {
             path: path.to_owned(),
-            error: std::io::ErrorKind::NotFound.into(),
+            error: match self.directories.contains_key(path) {
+                true => std::io::ErrorKind::IsADirectory.into(),
+                false => std::io::ErrorKind::NotFound.into(),
+            },
         })?;
         Ok(content)
+    }
+
+    /// The files in one of the bundle's directories; `None` if `path` is no directory.
+    pub(super) fn directory(&self, path: &Path) -> Option<impl Iterator<Item = (&Path, &[u8])>> {
+        let listed = self.directories.get(path)?;
+        Some(listed.iter().filter_map(|path| Some((path.as_path(), self.map.get(path)?.as_slice()))))
     }
 
     /// The passwords of one store, password files read.

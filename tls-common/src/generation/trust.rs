@@ -93,10 +93,13 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn load(options: &BundleOptions, files: &Files) -> Result<Self, MaterialError> {
         let mut trusted = match &options.truststore {
-            Some(truststore) => {
-                let passwords = files.passwords(StorePart::Truststore, truststore)?;
-                store::parse_trust(files.get(&truststore.path)?, truststore, &passwords)?
-            }
+            Some(truststore) => match files.directory(&truststore.path) {
+                Some(listed) => store::parse_trust_directory(listed, truststore)?,
+                None => {
+                    let passwords = files.passwords(StorePart::Truststore, truststore)?;
+                    store::parse_trust(files.get(&truststore.path)?, truststore, &passwords)?
+                }
+            },
             None => Vec::new(),
         };
         trusted.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));

@@ -1,21 +1,28 @@
 //! Stores: from the bytes of a keystore or truststore to key and certificates. Pure: no IO, no clock.
 //!
-//! The decoders ([`pkcs12`], [`pem`]) only say what is in the file ([`Contents`]); what of it counts is decided here:
+//! The decoders ([`pkcs12`], [`jks`], [`pem`], [`der`]) only say what is in the file ([`Contents`]); what of it counts
+//! is decided here:
 //!
 //! - **Identity**: the certificate belongs to the key whose public key it carries, never by position or name alone.
 //!   With several key entries the first by alias (case-insensitive; entries without alias last) is taken, with a warning.
 //!   The chain is the leaf, then its issuers as far as the store has them.
-//! - **Trust**: certificates marked as trusted (every one of a PEM file; in PKCS12 those with Java's attribute), plus the
-//!   own certificate of each key entry, because Flink's recipe uses one file as keystore and truststore. Certificates
-//!   without the mark are ignored and counted in a warning, as Java does silently. No trusted certificate is an error:
-//!   an empty truststore is a mistake, not a wish to refuse everyone.
+//! - **Trust**: certificates marked as trusted (every one of a PEM or DER file; in PKCS12 those with Java's attribute;
+//!   in JKS the entries of that kind), plus the own certificate of each key entry, because Flink's recipe uses one file
+//!   as keystore and truststore. Certificates without the mark are ignored and counted in a warning, as Java does silently.
+//!   No trusted certificate is an error: an empty truststore is a mistake, not a wish to refuse everyone.
 
+mod der;
+mod directory;
+mod encrypted;
+mod jks;
 mod pem;
 mod pkcs12;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+
+use std::path::Path;
 
 use rustls::{
     crypto::aws_lc_rs,
@@ -28,6 +35,10 @@ use crate::{
     MaterialError, Secret, StoreKind, StoreOptions,
     error::{StoreFault, StorePart},
 };
+
+pub(crate) use self::directory::{holds_certificates, parse_trust_directory};
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::{encrypted::decrypt as decrypt_pkcs8, jks::sign as sign_jks};
 
 /// Our own key with its certificates, leaf first.
 pub(crate) struct Identity {
@@ -48,9 +59,37 @@ pub(crate) fn parse_identity(
     options: &StoreOptions,
     passwords: &ResolvedPasswords,
 ) -> Result<Identity, MaterialError> {
-    decode(bytes, options, passwords)
+    decode(bytes, options, passwords, StorePart::Keystore)
         .and_then(|contents| identity(contents, options))
         .map_err(|fault| MaterialError::Store { part: StorePart::Keystore, path: options.path.clone(), fault })
+}
+
+/// Reads a certificate chain and the private key that lies in a file of its own, `key_path`. Certificates beside the
+/// key are ignored, as in any other place where only a key is asked for.
+pub(crate) fn parse_chain_and_key(
+    chain: &[u8],
+    (key_path, key): (&Path, &[u8]),
+    options: &StoreOptions,
+    passwords: &ResolvedPasswords,
+) -> Result<Identity, MaterialError> {
+    let in_chain = |fault| MaterialError::Store { part: StorePart::Keystore, path: options.path.clone(), fault };
+    let in_key = |fault| MaterialError::Store { part: StorePart::PrivateKey, path: key_path.to_owned(), fault };
+    let pem_only = |bytes: &[u8]| match sniff(bytes)? {
+        StoreKind::Pem => Ok(()),
+        other => Err(StoreFault::NotPem { found: other.name() }),
+    };
+    pem_only(chain).map_err(in_chain)?;
+    pem_only(key).map_err(in_key)?;
+    // Whatever key the chain's file holds is one too many; it need not be decrypted to say so.
+    if holds_private_key(chain) {
+        return Err(in_chain(StoreFault::SecondKey));
+    }
+    let mut contents = decode(chain, options, passwords, StorePart::Keystore).map_err(in_chain)?;
+    contents.keys = decode(key, options, passwords, StorePart::PrivateKey).map_err(in_key)?.keys;
+    if contents.keys.is_empty() {
+        return Err(in_key(StoreFault::NoKey));
+    }
+    identity(contents, options).map_err(in_chain)
 }
 
 /// Reads a truststore; never returns an empty list.
@@ -59,7 +98,7 @@ pub(crate) fn parse_trust(
     options: &StoreOptions,
     passwords: &ResolvedPasswords,
 ) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
-    decode(bytes, options, passwords)
+    decode(bytes, options, passwords, StorePart::Truststore)
         .and_then(|contents| trust(contents, options))
         .map_err(|fault| MaterialError::Store { part: StorePart::Truststore, path: options.path.clone(), fault })
 }
@@ -83,19 +122,39 @@ struct CertEntry {
     der: CertificateDer<'static>,
 }
 
-fn decode(bytes: &[u8], options: &StoreOptions, passwords: &ResolvedPasswords) -> Result<Contents, StoreFault> {
+fn decode(
+    bytes: &[u8],
+    options: &StoreOptions,
+    passwords: &ResolvedPasswords,
+    part: StorePart,
+) -> Result<Contents, StoreFault> {
     let found = sniff(bytes)?;
-    let name = |kind| match kind {
-        StoreKind::Pkcs12 => "PKCS12",
-        StoreKind::Pem => "PEM",
-        StoreKind::Auto => "auto",
-    };
     if options.kind != StoreKind::Auto && options.kind != found {
-        return Err(StoreFault::WrongKind { configured: name(options.kind), found: name(found) });
+        return Err(StoreFault::WrongKind { configured: options.kind.name(), found: found.name() });
+    }
+    if found == StoreKind::Jks && part == StorePart::Truststore && passwords.store.is_none() {
+        tracing::warn!(
+            path = %options.path.display(),
+            "JKS truststore is read without its password, so nothing proves that it is as it was written"
+        );
     }
     match found {
-        StoreKind::Pem => pem::decode(bytes),
+        StoreKind::Pem => pem::decode(bytes, passwords, part),
+        StoreKind::Der => der::decode(bytes),
+        StoreKind::Jks => jks::decode(bytes, passwords, part),
         StoreKind::Pkcs12 | StoreKind::Auto => pkcs12::decode(bytes, passwords),
+    }
+}
+
+impl StoreKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Pkcs12 => "PKCS12",
+            Self::Jks => "JKS",
+            Self::Pem => "PEM",
+            Self::Der => "DER",
+        }
     }
 }
 
@@ -103,16 +162,35 @@ fn decode(bytes: &[u8], options: &StoreOptions, passwords: &ResolvedPasswords) -
 fn sniff(bytes: &[u8]) -> Result<StoreKind, StoreFault> {
     match bytes {
         [] => Err(StoreFault::Empty),
-        [0xfe, 0xed, 0xfe, 0xed, ..] => Err(StoreFault::JavaFormat { format: "JKS" }),
+        [0xfe, 0xed, 0xfe, 0xed, ..] => Ok(StoreKind::Jks),
         [0xce, 0xce, 0xce, 0xce, ..] => Err(StoreFault::JavaFormat { format: "JCEKS" }),
-        [0x30, ..] => Ok(StoreKind::Pkcs12), // a DER sequence
+        _ if der::is_signed_object(bytes) => Ok(StoreKind::Der),
+        [0x30, ..] => Ok(StoreKind::Pkcs12), // another DER sequence
         _ if contains(bytes, b"-----BEGIN ") => Ok(StoreKind::Pem),
         _ => Err(StoreFault::UnknownFormat),
     }
 }
 
+/// Whether a PEM file holds a private key in any form, encrypted or not.
+fn holds_private_key(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some((_, after)) = split_once(rest, b"-----BEGIN ") {
+        if split_once(after, b"-----").is_some_and(|(label, _)| label.ends_with(b"PRIVATE KEY")) {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
 fn contains(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
+    split_once(bytes, needle).is_some()
+}
+
+/// What lies before and behind the first `needle`.
+fn split_once<'a>(bytes: &'a [u8], needle: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = bytes.windows(needle.len()).position(|window| window == needle)?;
+    Some((bytes.get(..at)?, bytes.get(at + needle.len()..)?))
 }
 
 fn identity(mut contents: Contents, options: &StoreOptions) -> Result<Identity, StoreFault> {

@@ -12,6 +12,12 @@ macro_rules! fixture {
     };
 }
 
+mod directory;
+mod encrypted;
+mod jks;
+mod regenerated;
+mod two_files;
+
 const PASSWORD: &str = "store_password";
 
 fn options() -> StoreOptions {
@@ -54,6 +60,10 @@ fn identities_of_every_tool_are_read() {
         ("PKCS#8", fixture!("openssl-pkcs8.pem"), vec!["CN=openssl"]),
         ("PKCS#1", fixture!("openssl-pkcs1.pem"), vec!["CN=pkcs1"]),
         ("SEC1", fixture!("openssl-sec1.pem"), vec!["CN=openssl"]),
+        ("PKCS#8 with PBES2", fixture!("openssl-encrypted.pem"), vec!["CN=openssl"]),
+        ("PKCS#8 with scrypt", fixture!("openssl-encrypted-scrypt.pem"), vec!["CN=openssl"]),
+        ("JKS", fixture!("keytool.jks"), vec!["CN=jks"]),
+        ("JKS signed", fixture!("keytool-signed.jks"), vec!["CN=flink.company.org", "CN=Sample CA"]),
     ] {
         let identity = identity_of(bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(subjects(&identity.chain), expected, "{name}");
@@ -76,18 +86,30 @@ fn truststores_of_every_tool_are_read() {
         ("a CA", fixture!("keytool-signed-trust.p12"), vec!["CN=Sample CA"]),
         ("Flink's one file for both", fixture!("keytool.p12"), vec!["CN=flink.internal"]),
         ("PEM", fixture!("openssl-pkcs8.pem"), vec!["CN=openssl"]),
+        ("DER", fixture!("keytool.cer"), vec!["CN=flink.internal"]),
+        ("JKS", fixture!("keytool-trust.jks"), vec!["CN=Sample CA", "CN=flink.internal"]),
+        ("JKS for both", fixture!("keytool.jks"), vec!["CN=jks"]),
     ] {
-        let trusted = trust_of(bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(subjects(&trusted), expected, "{name}");
+        let mut trusted = subjects(&trust_of(bytes).unwrap_or_else(|error| panic!("{name}: {error}")));
+        trusted.sort();
+        assert_eq!(trusted, expected, "{name}");
     }
-    let mut both = subjects(&trust_of(fixture!("keytool-signed.p12")).unwrap());
-    both.sort();
-    assert_eq!(both, ["CN=Sample CA", "CN=flink.company.org"], "own leaf and the trusted entry");
+    for (name, bytes) in [("PKCS12", fixture!("keytool-signed.p12")), ("JKS", fixture!("keytool-signed.jks"))] {
+        let mut both = subjects(&trust_of(bytes).unwrap());
+        both.sort();
+        assert_eq!(both, ["CN=Sample CA", "CN=flink.company.org"], "{name}: own leaf and the trusted entry");
+    }
 }
 
 #[test]
 fn a_wrong_password_is_told_apart_from_a_missing_one() {
-    for bytes in [fixture!("keytool.p12"), fixture!("keytool-legacy.p12"), fixture!("openssl-nomac.p12")] {
+    for bytes in [
+        fixture!("keytool.p12"),
+        fixture!("keytool-legacy.p12"),
+        fixture!("openssl-nomac.p12"),
+        fixture!("keytool.jks"),
+        fixture!("openssl-encrypted.pem"),
+    ] {
         assert!(matches!(store_fault(parse_identity(bytes, &options(), &passwords("no"))), StoreFault::WrongPassword));
         let none = ResolvedPasswords::default();
         assert!(matches!(store_fault(parse_identity(bytes, &options(), &none)), StoreFault::NoPassword));
@@ -131,21 +153,20 @@ fn unusable_stores_say_what_is_wrong() {
     let mixed = own.key_pem() + &other.certificate_pem();
     let cut = own.keystore(&[]);
     let cut = &cut.as_bytes()[..cut.len() / 2];
-    let jks = fixture!("keytool.jks");
     let check = |name: &str, bytes: &[u8], expected: fn(&StoreFault) -> bool| {
         let fault = store_fault(identity_of(bytes));
         assert!(expected(&fault), "{name}: {fault:?}");
     };
     check("empty", b"", |fault| matches!(fault, StoreFault::Empty));
     check("text", b"hello", |fault| matches!(fault, StoreFault::UnknownFormat));
-    check("JKS", jks, |fault| matches!(fault, StoreFault::JavaFormat { format: "JKS" }));
+    check("JCEKS", &[0xce; 64], |fault| matches!(fault, StoreFault::JavaFormat { format: "JCEKS" }));
+    check("a DER certificate", fixture!("keytool.cer"), |fault| matches!(fault, StoreFault::NoKey));
+    check("a JKS truststore", fixture!("keytool-trust.jks"), |fault| matches!(fault, StoreFault::NoKey));
     check("half a PEM", cut, |fault| matches!(fault, StoreFault::Damaged(_)));
     check("a truststore", fixture!("keytool-trust.p12"), |fault| matches!(fault, StoreFault::NoKey));
     check("a certificate", own.certificate_pem().as_bytes(), |fault| matches!(fault, StoreFault::NoKey));
     check("a key", own.key_pem().as_bytes(), |fault| matches!(fault, StoreFault::NoCertificate));
     check("mixed", mixed.as_bytes(), |fault| matches!(fault, StoreFault::KeyMismatch));
-    check("encrypted", fixture!("openssl-encrypted.pem"), |fault| matches!(fault, StoreFault::EncryptedKey(_)));
-    check("traditional", fixture!("openssl-traditional.pem"), |fault| matches!(fault, StoreFault::EncryptedKey(_)));
     check("version 1", fixture!("openssl-v1.pem"), |fault| matches!(fault, StoreFault::Version1 { .. }));
     let key_only = own.key_pem();
     assert!(matches!(store_fault(trust_of(key_only.as_bytes())), StoreFault::NoAnchor { untagged: 0 }));
@@ -160,8 +181,21 @@ fn a_configured_kind_must_be_the_files() {
         store_fault(parse_identity(pem, &options, &passwords(PASSWORD))),
         StoreFault::WrongKind { configured: "PKCS12", found: "PEM" }
     ));
-    options.kind = StoreKind::Pem;
-    assert!(parse_identity(pem, &options, &passwords(PASSWORD)).is_ok());
+    for (kind, right) in [
+        (StoreKind::Pem, pem),
+        (StoreKind::Jks, fixture!("keytool.jks")),
+        (StoreKind::Der, fixture!("keytool.cer")),
+        (StoreKind::Pkcs12, fixture!("keytool.p12")),
+    ] {
+        options.kind = kind;
+        assert!(parse_trust(right, &options, &passwords(PASSWORD)).is_ok(), "{kind:?}");
+        for wrong in [fixture!("openssl.p12"), fixture!("keytool-trust.jks"), pem, fixture!("keytool.cer")] {
+            if sniff(wrong).unwrap() != kind {
+                let fault = store_fault(parse_trust(wrong, &options, &passwords(PASSWORD)));
+                assert!(matches!(fault, StoreFault::WrongKind { .. }), "{kind:?}: {fault}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -172,6 +206,13 @@ fn truncated_stores_are_errors() {
             assert!(matches!(fault, StoreFault::Damaged(_)), "{len} bytes: {fault:?}");
         }
     }
+    let certificate = fixture!("keytool.cer");
+    for len in 1..certificate.len() {
+        let fault = store_fault(trust_of(&certificate[..len]));
+        assert!(matches!(fault, StoreFault::Damaged(_)), "{len} bytes of a certificate: {fault:?}");
+    }
+    let longer = [certificate, b"\n"].concat();
+    assert!(matches!(store_fault(trust_of(&longer)), StoreFault::BadCertificate(_)));
 }
 
 proptest! {
@@ -179,13 +220,16 @@ proptest! {
 
     /// A store with flipped bytes may still be read or may not, but it never brings the process down.
     #[test]
-    fn damaged_stores_never_panic(which in 0..5_usize, flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+    fn damaged_stores_never_panic(which in 0..8_usize, flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         let original = [
             fixture!("openssl.p12"),
             fixture!("openssl-nomac.p12"),
             fixture!("openssl-legacy.p12"),
             fixture!("keytool-trust-open.p12"),
             fixture!("openssl-pkcs8.pem"),
+            fixture!("openssl-encrypted.pem"),
+            fixture!("keytool.cer"),
+            fixture!("keytool-signed.jks"),
         ][which];
         let mut bytes = original.to_vec();
         for (index, value) in flips {

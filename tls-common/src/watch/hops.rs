@@ -6,6 +6,9 @@ use std::path::{Component, Path, PathBuf};
 /// Symlink chains longer than this are a loop (Linux gives up at 40).
 const MAX_HOPS: usize = 40;
 
+/// A directory of certificates holds at most this many links that are followed; the rest is left to the poll.
+const MAX_LINKS: usize = 1024;
+
 /// How often hops are resolved again while they change under our hands. Events bring us back if that is not enough.
 const MAX_ROUNDS: usize = 8;
 
@@ -30,7 +33,8 @@ pub(super) fn arm(
     watched
 }
 
-/// The directories that hold `path`, each symlink on the way to it, and the file it finally names.
+/// The directories that hold `path`, each symlink on the way to it, and the file it finally names. If that is itself a
+/// directory (of CA certificates): it too, and whatever its links lead through.
 ///
 /// A part that does not exist contributes the deepest directory above it that does, so that its (re)creation is seen.
 pub(super) fn watched_directories(path: &Path) -> BTreeSet<PathBuf> {
@@ -64,8 +68,13 @@ fn walk(path: &Path, directories: &mut BTreeSet<PathBuf>, hops_left: usize) {
                 resolved.extend(components);
                 return walk(&resolved, directories, hops_left - 1);
             }
-            Ok(_) if components.peek().is_none() => {
+            Ok(meta) if components.peek().is_none() => {
                 directories.insert(parent);
+                if meta.is_dir() {
+                    links(&here).for_each(|link| walk(&link, directories, hops_left - 1));
+                    directories.insert(here);
+                    return;
+                }
             }
             Ok(_) => {}
             Err(_) => {
@@ -74,6 +83,17 @@ fn walk(path: &Path, directories: &mut BTreeSet<PathBuf>, hops_left: usize) {
             }
         }
     }
+}
+
+/// The links to files in a directory whose names are not hidden: those that are read as certificates.
+fn links(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+        .map(|entry| entry.path())
+        .filter(|path| !path.is_dir())
+        .take(MAX_LINKS)
 }
 
 #[cfg(test)]
@@ -103,6 +123,24 @@ mod tests {
         symlink(root.join("v1"), root.join("current")).unwrap();
         let seen = watched_directories(&root.join("current/key"));
         assert_eq!(seen, BTreeSet::from([root.clone(), root.join("v1")]));
+    }
+
+    #[test]
+    fn a_directory_of_certificates_is_watched_itself_and_where_its_links_lead() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        for directory in ["certs", "certs/sub", "shared", "certs/..2024"] {
+            std::fs::create_dir(root.join(directory)).unwrap();
+        }
+        std::fs::write(root.join("certs/plain.pem"), b"x").unwrap();
+        std::fs::write(root.join("shared/ca.pem"), b"x").unwrap();
+        std::fs::write(root.join("certs/..2024/ca.crt"), b"x").unwrap();
+        symlink("../shared/ca.pem", root.join("certs/0a1b2c3d.0")).unwrap();
+        symlink("..2024", root.join("certs/..data")).unwrap();
+        symlink("..data/ca.crt", root.join("certs/ca.crt")).unwrap();
+        let seen = watched_directories(&root.join("certs"));
+        let expected = ["", "certs", "certs/..2024", "shared"].map(|directory| root.join(directory));
+        assert_eq!(seen, expected.iter().map(|path| path.components().collect()).collect());
     }
 
     #[test]

@@ -23,6 +23,8 @@ const ITERATIONS: u32 = 64;
 pub struct Pair {
     pub cert: Vec<u8>,
     pub key: Vec<u8>,
+    pub cert_pem: String,
+    pub key_pem: String,
 }
 
 impl Pair {
@@ -41,7 +43,7 @@ impl Pair {
         change(&mut params);
         let key = rcgen::KeyPair::generate().unwrap();
         let cert = params.self_signed(&key).unwrap();
-        Self { cert: cert.der().to_vec(), key: key.serialize_der() }
+        Self { cert: cert.der().to_vec(), key: key.serialize_der(), cert_pem: cert.pem(), key_pem: key.serialize_pem() }
     }
 
     pub fn fingerprint(&self) -> String {

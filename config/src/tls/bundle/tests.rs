@@ -124,6 +124,38 @@ fn password_files_and_their_precedence() {
 }
 
 #[test]
+fn a_private_key_in_a_file_of_its_own_goes_with_its_keystore_alone() {
+    let set = configuration(
+        INTERNAL,
+        &[
+            ("security.ssl.rest.enabled", "true"),
+            ("security.ssl.rest.keystore", "/rest/tls.crt"),
+            ("security.ssl.rest.private-key", "/rest/tls.key"),
+            ("security.ssl.private-key", "/both/tls.key"),
+        ],
+    );
+    let internal = internal_bundle(&set).unwrap().unwrap();
+    assert_eq!(internal.keystore.unwrap().private_key, Some("/both/tls.key".into()), "the fallback");
+    assert_eq!(internal.truststore.unwrap().private_key, None);
+    let rest = rest_server_bundle(&set).unwrap().unwrap();
+    assert!(rest.paths().contains(&"/rest/tls.key".into()), "part of the bundle");
+    assert_eq!(rest.keystore.unwrap().private_key, Some("/rest/tls.key".into()));
+    let none = internal_bundle(&configuration(INTERNAL, &[])).unwrap().unwrap();
+    assert_eq!(none.keystore.unwrap().private_key, None);
+}
+
+#[test]
+fn store_types_reach_the_bundle() {
+    let set = configuration(
+        INTERNAL,
+        &[("security.ssl.internal.keystore-type", "JKS"), ("security.ssl.internal.truststore-type", "der")],
+    );
+    let bundle = internal_bundle(&set).unwrap().unwrap();
+    assert_eq!(bundle.keystore.unwrap().kind, StoreKind::Jks);
+    assert_eq!(bundle.truststore.unwrap().kind, StoreKind::Der);
+}
+
+#[test]
 fn pins_are_a_list() {
     let sha1 = ["AB"; 20].join(":");
     let sha256 = "cd".repeat(32);
