@@ -6,11 +6,12 @@ use rustls::{crypto::CryptoProvider, pki_types::CertificateDer, server::danger::
 
 use super::files::Files;
 use crate::{
-    BundleOptions, ClientAuth, Fingerprint, MaterialError, ProtocolVersion,
+    BundleOptions, ClientAuth, MaterialError, ProtocolVersion,
     error::StorePart,
+    pins::{self, Pin},
     session::Sessions,
     store,
-    verify::{Judge, client::ClientVerifier, server::ServerVerifier},
+    verify::{Criteria, Judge, client::ClientVerifier, crl::Crls, server::ServerVerifier},
 };
 
 /// Shared by two generations if their rules are equal, and only then.
@@ -25,7 +26,7 @@ pub(super) struct Trust {
 impl Trust {
     pub(super) fn new(rules: Rules, provider: &CryptoProvider) -> Self {
         let algorithms = provider.signature_verification_algorithms;
-        let judge = Arc::new(Judge::new(&rules.trusted, rules.pins.clone(), algorithms));
+        let judge = Arc::new(Judge::new(&rules.trusted, Arc::clone(&rules.criteria), algorithms));
         let client_verifier = |mandatory| Arc::new(ClientVerifier::new(Arc::clone(&judge), mandatory)) as _;
         Self {
             server_verifier: Arc::new(ServerVerifier::new(Arc::clone(&judge), rules.verify_hostname)),
@@ -46,7 +47,7 @@ impl Trust {
 pub(super) struct Rules {
     /// Sorted, each once.
     trusted: Vec<CertificateDer<'static>>,
-    pins: Vec<Fingerprint>,
+    criteria: Arc<Criteria>,
     client_auth: ClientAuth,
     pub(super) verify_hostname: bool,
     pub(super) protocols: Vec<ProtocolVersion>,
@@ -67,7 +68,7 @@ impl Rules {
         trusted.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));
         Ok(Self {
             trusted,
-            pins: options.pins.clone(),
+            criteria: Arc::new(criteria(options, files)?),
             client_auth: options.client_auth,
             verify_hostname: options.verify_hostname,
             protocols: options.protocols.clone(),
@@ -76,4 +77,16 @@ impl Rules {
             session_timeout: options.session_timeout,
         })
     }
+}
+
+fn criteria(options: &BundleOptions, files: &Files) -> Result<Criteria, MaterialError> {
+    let mut pins: Vec<Pin> = options.pins.iter().copied().map(Pin::from).collect();
+    if let Some(path) = &options.pins_file {
+        pins.extend(pins::parse(files.get(path)?, path)?);
+    }
+    let crls = match &options.crl {
+        Some(path) => Crls::parse(files.get(path)?, options.crl_strict, path)?,
+        None => Crls::default(),
+    };
+    Ok(Criteria { pins, crls, leniency: options.leniency, min_key: options.min_key })
 }

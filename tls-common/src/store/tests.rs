@@ -146,7 +146,6 @@ fn unusable_stores_say_what_is_wrong() {
     check("mixed", mixed.as_bytes(), |fault| matches!(fault, StoreFault::KeyMismatch));
     check("encrypted", fixture!("openssl-encrypted.pem"), |fault| matches!(fault, StoreFault::EncryptedKey(_)));
     check("traditional", fixture!("openssl-traditional.pem"), |fault| matches!(fault, StoreFault::EncryptedKey(_)));
-    check("version 1", fixture!("openssl-v1.pem"), |fault| matches!(fault, StoreFault::Version1 { .. }));
     let key_only = own.key_pem();
     assert!(matches!(store_fault(trust_of(key_only.as_bytes())), StoreFault::NoAnchor { untagged: 0 }));
 }
