@@ -21,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 const ALPN: &[&str] = &["echo"];
 
+/// More than any test here makes.
+const MAX_CONNECTIONS: usize = 64;
+
 /// A CA with a directory for what it makes.
 struct Authority {
     directory: tempfile::TempDir,
@@ -95,11 +98,11 @@ fn endpoint(tls: &TlsContext, established: EstablishedConnections) -> Endpoint {
     Endpoint::new("echo", Some(tls.clone()), policy, limits)
 }
 
-/// Echoes until the peer ends or the connection drains; reports each drain with the serial number's owner.
-async fn start(endpoint: &Endpoint) -> (SocketAddr, mpsc::UnboundedReceiver<(String, DrainReason)>) {
+/// Echoes until the peer ends or the connection drains; reports each drain with its peer's fingerprint.
+async fn start(endpoint: &Endpoint) -> (SocketAddr, mpsc::Receiver<(String, DrainReason)>) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let addr = listener.local_addr();
-    let (report, drains) = mpsc::unbounded_channel();
+    let (report, drains) = mpsc::channel(MAX_CONNECTIONS);
     let handler = move |mut connection: Connection| {
         let report = report.clone();
         async move {
@@ -116,7 +119,7 @@ async fn start(endpoint: &Endpoint) -> (SocketAddr, mpsc::UnboundedReceiver<(Str
                     },
                     reason = info.draining() => {
                         let fingerprint = info.peer().unwrap().fingerprint().unwrap();
-                        let _ = report.send((fingerprint, reason));
+                        report.try_send((fingerprint, reason)).unwrap();
                         let _ = connection.shutdown().await;
                         return;
                     }
