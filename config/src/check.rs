@@ -7,7 +7,7 @@ use crate::value::Refusal;
 
 /// Security options that mean something elsewhere (in Flink, or in a later release) and nothing here: key, or prefix if
 /// it ends in a dot, and what to do.
-const UNSUPPORTED: [(&str, &str); 12] = [
+const UNSUPPORTED: [(&str, &str); 9] = [
     ("security.kerberos.", KERBEROS),
     ("security.keytab", KERBEROS),
     ("security.principal", KERBEROS),
@@ -15,9 +15,6 @@ const UNSUPPORTED: [(&str, &str); 12] = [
     ("zookeeper.sasl.", "there is no ZooKeeper; remove it"),
     ("security.module.factory.classes", JAVA),
     ("security.context.factory.classes", JAVA),
-    ("security.ssl.crl", REVOCATION),
-    ("security.ssl.internal.crl", REVOCATION),
-    ("security.ssl.rest.crl", REVOCATION),
     ("historyserver.web.ssl.enabled", "there is no history server; remove it"),
     ("web.ssl.enabled", "it is gone from Flink too; use `security.ssl.rest.enabled`"),
 ];
@@ -25,8 +22,6 @@ const UNSUPPORTED: [(&str, &str); 12] = [
 const KERBEROS: &str = "there is no Kerberos here; processes prove who they are with certificates: remove it and set \
                         `security.ssl.internal.enabled: true`";
 const JAVA: &str = "Java classes cannot be loaded; remove it";
-const REVOCATION: &str = "revocation lists come with a later release; until then take the authority or certificate out of \
-                          the truststore, or pin the good ones with `security.ssl.internal.cert.fingerprint`";
 
 /// Options of which none may be misunderstood or ignored.
 pub(crate) fn is_security(key: &str) -> bool {
@@ -127,12 +122,7 @@ mod tests {
 
     #[test]
     fn unsupported_security_options_say_what_to_do() {
-        for key in [
-            "security.kerberos.login.keytab",
-            "security.ssl.internal.crl",
-            "security.ssl.reload.overlap",
-            "zookeeper.sasl.disable",
-        ] {
+        for key in ["security.kerberos.login.keytab", "security.ssl.reload.overlap", "zookeeper.sasl.disable"] {
             let error = unknown_key(key).unwrap_err();
             assert!(matches!(error, ConfigError::Unsupported { .. }), "{error}");
         }

@@ -360,6 +360,22 @@ mod tests {
     }
 
     #[test]
+    fn options_about_rest_clients_without_authentication_are_noted() {
+        let enabled = [("security.ssl.rest.enabled", "true"), ("security.ssl.algorithms", "TLS_AES_128_GCM_SHA256")];
+        let pin = ("security.ssl.rest.cert.fingerprint", "a9993e364706816aba3e25717850c26c9cd0d89d");
+        let notes = |more: &[(&str, &str)]| {
+            let pairs = enabled.iter().chain(more).copied();
+            Configuration::from_pairs(pairs).unwrap().notes().to_owned()
+        };
+        let noted = notes(&[pin, ("security.ssl.rest.crl", "/crl.pem")]);
+        assert_eq!(noted.len(), 2, "{noted:?}");
+        assert!(noted[0].starts_with("`security.ssl.rest.cert.fingerprint` has no effect at the REST gateway"));
+        assert!(noted[1].starts_with("`security.ssl.rest.crl` has no effect"), "{noted:?}");
+        assert!(notes(&[pin, ("security.ssl.rest.authentication-enabled", "true")]).is_empty());
+        assert!(notes(&[("security.ssl.crl", "/crl.pem")]).is_empty(), "it is for internal connections, too");
+    }
+
+    #[test]
     fn secrets_are_masked_wherever_they_are_shown() {
         let pairs = [
             ("security.ssl.internal.keystore-password", "hunter2"),

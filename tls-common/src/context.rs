@@ -9,6 +9,7 @@ use crate::error::MaterialError;
 use crate::generation::Generation;
 use crate::options::BundleOptions;
 use crate::read::{Digests, read_consistently};
+use crate::watch::FileWatchService;
 use arc_swap::ArcSwap;
 use dirty::Dirty;
 use expiry::{Alarm, Facts, Files};
@@ -114,7 +115,11 @@ pub struct BundleStatus {
     /// Generations published after the first.
     pub reloads: u64,
     /// How often the files were read and compared, whatever came of it: it grows while anybody still looks.
+    #[serde(default)]
     pub checks: u64,
+    /// How often this process's file watcher died and a new one took over.
+    #[serde(default)]
+    pub watcher_restarts: u64,
     /// Whether changes are looked for at all (`security.ssl.reload` in Flink's terms).
     pub watching: bool,
     /// When the files were last looked at after the start, milliseconds since the epoch.
@@ -209,6 +214,7 @@ impl TlsContext {
             failed_reloads: progress.failed_reloads,
             reloads: progress.reloads,
             checks: progress.checks,
+            watcher_restarts: FileWatchService::global().restarts(),
             watching: self.shared.reload.is_some(),
             last_look: progress.last_look.map(|(_, at)| at),
             last_look_source: progress.last_look.map(|(source, _)| source.to_owned()),

@@ -20,7 +20,7 @@ use connector::Connector;
 use policy::{ConnectionPolicy, EstablishedConnections, HandshakeLimits};
 use rand::Rng as _;
 use rustls::HandshakeKind;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{ServerName, UnixTime};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -241,13 +241,17 @@ impl EndpointInner {
 }
 
 /// When a connection must drain at the latest: its own age (shortened by up to a tenth, so that connections made together
-/// do not all return together) or its peer certificate's not-after, whichever is first.
-fn deadline_of(endpoint: &EndpointInner, stream: Option<&TlsStream<BufReader<TcpStream>>>) -> Option<Instant> {
+/// do not all return together) or its peer certificate's (or its pin's) end, whichever is first.
+fn deadline_of(
+    endpoint: &EndpointInner,
+    tls: Option<(&Generation, &TlsStream<BufReader<TcpStream>>)>,
+) -> Option<Instant> {
     let aged = endpoint.policy.max_age.map(|age| Instant::now() + age.mul_f64(rand::rng().random_range(0.9..1.0)));
-    let expired = stream
-        .and_then(|stream| stream.get_ref().1.peer_certificates())
-        .and_then(|chain| not_after_of(chain.first()?))
-        .map(|not_after| u64::try_from(not_after - clock::wall_ms() / 1000).unwrap_or(0))
+    let expired = tls
+        .and_then(|(generation, stream)| {
+            generation.accepts_until(stream.get_ref().1.peer_certificates()?, UnixTime::now())
+        })
+        .map(|end| end.as_secs().saturating_sub(u64::try_from(clock::wall_ms() / 1000).unwrap_or(0)))
         .and_then(|left| Instant::now().checked_add(Duration::from_secs(left.min(LONGEST_TIMER_SECONDS))));
     match (aged, expired) {
         (Some(aged), Some(expired)) => Some(aged.min(expired)),
@@ -272,12 +276,6 @@ fn recheck_resumed(
         }
         _ => Ok(()),
     }
-}
-
-/// The end of a certificate's validity, seconds since the epoch.
-fn not_after_of(certificate: &CertificateDer<'_>) -> Option<i64> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Some(parsed.validity().not_after.timestamp())
 }
 
 impl Drop for EndpointInner {

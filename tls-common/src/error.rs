@@ -43,6 +43,24 @@ pub enum MaterialError {
         /// "is empty", "is not UTF-8".
         reason: &'static str,
     },
+    /// The file of pins is at fault.
+    #[error("pin file {}{}: {reason}", path.display(), line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    Pins {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1; `None` if it is the whole.
+        line: Option<usize>,
+        /// What is wrong and what to write instead.
+        reason: String,
+    },
+    /// The file of certificate revocation lists is at fault.
+    #[error("CRL file {}: {reason}", path.display())]
+    Crl {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// The files changed again and again while they were read.
     #[error(
         "the files of TLS bundle {bundle:?} did not hold still while they were read; replace them by rename \
@@ -171,10 +189,22 @@ pub enum StoreFault {
     /// A key of a kind TLS cannot use.
     #[error("unusable private key ({0}); use RSA (2048 bits or more), ECDSA P-256, P-384, P-521 or Ed25519")]
     UnsupportedKey(String),
+    /// Our own key is smaller than peers are allowed to have.
+    #[error(
+        "its {algorithm} key has {bits} bits, and the least allowed is {minimum}; make a larger key, or lower the          minimum {algorithm} key size"
+    )]
+    WeakKey {
+        /// "RSA" or "EC".
+        algorithm: &'static str,
+        /// Its size.
+        bits: u32,
+        /// What the options ask for.
+        minimum: u32,
+    },
     /// X.509 version 1, which has no extensions and which TLS libraries refuse.
     #[error(
         "the certificate {subject:?} is X.509 version 1; make it again as version 3 (keytool does; openssl x509 \
-         needs -extfile)"
+         needs -extfile), or grant the leniency \"x509v1\""
     )]
     Version1 {
         /// Subject of that certificate.
@@ -208,8 +238,17 @@ pub enum Rejection {
     /// Neither the certificate itself nor an issuer of it is in our truststore.
     #[error("the certificate is not trusted: neither it nor an issuer of it is in the truststore")]
     Untrusted,
+    /// It is in our truststore, and a CA that signed it is not.
+    #[error(
+        "the certificate is in the truststore, but its issuer is not; add the issuer, or grant the leniency \
+         \"untrusted-issuer\""
+    )]
+    UntrustedIssuer,
     /// A certificate of the chain has ended.
-    #[error("the certificate expired at {}", date(seconds(*not_after)))]
+    #[error(
+        "the certificate expired at {}; renew it (the leniency \"expired\" accepts it if it is itself in the truststore)",
+        date(seconds(*not_after))
+    )]
     Expired {
         /// Last moment it was good.
         not_after: UnixTime,
@@ -234,6 +273,49 @@ pub enum Rejection {
     /// Trusted, but not one of the pinned certificates.
     #[error("the certificate's fingerprint is not among the pinned ones")]
     Pin,
+    /// Pinned, but from later on.
+    #[error("the certificate's fingerprint is pinned only from {} on (not-before in the pin file)", date(seconds(*not_before)))]
+    PinNotYet {
+        /// First moment the pin counts.
+        not_before: UnixTime,
+    },
+    /// Pinned, but no longer.
+    #[error("the certificate's fingerprint was pinned only until {} (not-after in the pin file)", date(seconds(*not_after)))]
+    PinEnded {
+        /// Last moment the pin counted.
+        not_after: UnixTime,
+    },
+    /// The certificate or an issuer of it is on a revocation list.
+    #[error("the certificate{} is revoked by its issuer, says the CRL file", serial_of(serial.as_deref()))]
+    Revoked {
+        /// Serial number, hexadecimal with colons; `None` where only the TLS library's error is left of it.
+        serial: Option<String>,
+    },
+    /// No revocation list speaks for the certificate or an issuer of it, and one must.
+    #[error("no revocation list of the certificate's issuer is in the CRL file; add it, or turn CRL strictness off")]
+    RevocationUnknown,
+    /// The revocation list that speaks for it is too old, and must not be.
+    #[error(
+        "the revocation list of the certificate's issuer had to be renewed by {}; put a new one into the CRL file, or \
+         turn CRL strictness off", date(seconds(*next_update))
+    )]
+    CrlExpired {
+        /// When the list's successor was promised for.
+        next_update: UnixTime,
+    },
+    /// A key of the chain is too small.
+    #[error(
+        "the certificate or an issuer of it has an {algorithm} key of {bits} bits, and the least allowed is {minimum}; \
+         make a larger key, or lower the minimum {algorithm} key size"
+    )]
+    WeakKey {
+        /// "RSA" or "EC".
+        algorithm: &'static str,
+        /// Its size.
+        bits: u32,
+        /// What the options ask for.
+        minimum: u32,
+    },
     /// An issuer of that name is trusted, but it did not sign this.
     #[error(
         "the certificate is not signed by the trusted issuer of that name; was the issuer's key renewed under the \
@@ -249,11 +331,17 @@ pub enum Rejection {
         /// "client" or "server".
         role: &'static str,
     },
-    /// A CA certificate that is not itself in the truststore.
-    #[error("the certificate is a CA certificate; it is accepted only if it is itself in the truststore")]
+    /// A CA certificate that is not itself in the truststore, or may not be used so even then.
+    #[error(
+        "the certificate is a CA certificate; it is accepted only if it is itself in the truststore and the leniency \
+         \"ca-as-end-entity\" is granted"
+    )]
     CaAsEndEntity,
     /// X.509 version 1.
-    #[error("the certificate is X.509 version 1, which is refused even if trusted; make it again as version 3")]
+    #[error(
+        "the certificate is X.509 version 1; make it again as version 3 (the leniency \"x509v1\" accepts it if it is \
+         itself in the truststore)"
+    )]
     Version1,
     /// The peer sent no certificate.
     #[error("no certificate was presented")]
@@ -280,6 +368,11 @@ impl From<Rejection> for rustls::Error {
                 CertificateError::NotValidForNameContext { expected, presented }
             }
             Rejection::HandshakeSignature => CertificateError::BadSignature,
+            Rejection::Revoked { .. } => CertificateError::Revoked,
+            Rejection::RevocationUnknown => CertificateError::UnknownRevocationStatus,
+            Rejection::CrlExpired { next_update } => {
+                CertificateError::ExpiredRevocationListContext { time: UnixTime::now(), next_update }
+            }
             other => CertificateError::Other(OtherError(Arc::new(other))),
         })
     }
@@ -290,10 +383,17 @@ impl Rejection {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Untrusted => "untrusted",
+            Self::UntrustedIssuer => "untrusted_issuer",
             Self::Expired { .. } => "expired",
             Self::NotYetValid { .. } => "not_yet_valid",
             Self::WrongName { .. } => "wrong_name",
             Self::Pin => "pin",
+            Self::PinNotYet { .. } => "pin_not_yet",
+            Self::PinEnded { .. } => "pin_ended",
+            Self::Revoked { .. } => "revoked",
+            Self::RevocationUnknown => "revocation_unknown",
+            Self::CrlExpired { .. } => "crl_expired",
+            Self::WeakKey { .. } => "weak_key",
             Self::BadSignature => "bad_signature",
             Self::HandshakeSignature => "handshake_signature",
             Self::WrongUsage { .. } => "wrong_usage",
@@ -320,6 +420,11 @@ impl Rejection {
                 Self::WrongName { expected: expected.clone(), presented: presented.clone() }
             }
             CertificateError::BadSignature => Self::HandshakeSignature,
+            CertificateError::Revoked => Self::Revoked { serial: None },
+            CertificateError::UnknownRevocationStatus => Self::RevocationUnknown,
+            CertificateError::ExpiredRevocationListContext { next_update, .. } => {
+                Self::CrlExpired { next_update: *next_update }
+            }
             CertificateError::Other(OtherError(inner)) => match inner.downcast_ref::<Self>() {
                 Some(rejection) => rejection.clone(),
                 None => Self::Unusable(inner.to_string()),
@@ -327,6 +432,10 @@ impl Rejection {
             other => Self::Unusable(other.to_string()),
         })
     }
+}
+
+fn serial_of(serial: Option<&str>) -> String {
+    serial.map(|serial| format!(" with the serial number {serial}")).unwrap_or_default()
 }
 
 fn seconds(time: UnixTime) -> i64 {

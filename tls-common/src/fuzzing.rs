@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::options::{Password, StoreOptions};
+use crate::pins;
 use crate::store::{self, ResolvedPasswords, parse_chain_and_key, parse_identity, parse_trust, parse_trust_directory};
+use crate::verify::crl::Crls;
 
 /// Parses `bytes` as keystore, as truststore, as the file of a private key and as one of a directory of certificates,
 /// with and without a password. Any outcome but a panic is fine.
@@ -28,3 +30,9 @@ pub fn parse_stores(bytes: &[u8]) {
 
 /// Looks like PEM and holds nothing.
 const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
+
+/// Parses `bytes` as a file of pins and as one of revocation lists. Any outcome but a panic is fine.
+pub fn parse_trust_files(bytes: &[u8]) {
+    let _ = pins::parse(bytes, Path::new("fuzz"));
+    let _ = Crls::parse(bytes, false, Path::new("fuzz"));
+}

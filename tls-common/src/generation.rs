@@ -42,7 +42,7 @@ use self::{
     trust::{Rules, Trust},
 };
 use crate::{
-    BundleOptions, ClientAuth, Fingerprint, MaterialError, Rejection, canary,
+    BundleOptions, ClientAuth, Fingerprint, KeySizes, MaterialError, Rejection, canary,
     verify::{Judge, PeerRole},
 };
 
@@ -186,6 +186,12 @@ impl Generation {
         self.trust.ends
     }
 
+    /// Until when a peer that presented `chain` and is accepted at `now` stays so by the clock alone: the end of its
+    /// certificate or of its pin. `None` if there is no such end.
+    pub fn accepts_until(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<UnixTime> {
+        self.trust.judge.accepts_until(chain.first()?, now)
+    }
+
     /// Whether sessions of `previous` can still be resumed under this generation.
     pub(crate) fn keeps_sessions_of(&self, previous: &Generation) -> bool {
         Arc::ptr_eq(&self.trust, &previous.trust)
@@ -231,6 +237,10 @@ fn check_options(options: &BundleOptions) -> Result<(), MaterialError> {
         "its truststore has a private key's file, which only a keystore can have; remove it"
     } else if options.protocols.is_empty() {
         "no protocol version is allowed; allow TLSv1.3, TLSv1.2 or both"
+    } else if options.crl_strict && options.crl.is_none() {
+        "every certificate must be proved not to be revoked, but there is no CRL file; set one"
+    } else if options.min_key.rsa < KeySizes::LEAST_RSA {
+        "RSA keys below 2048 bits are refused by the TLS library; set the minimum RSA key size to 2048 or more"
     } else {
         return Ok(());
     };

@@ -7,7 +7,8 @@
 //!                                              sessions)      policy)           connection)            to drain)
 //! ```
 //!
-//! A *bundle* is every file that must change together for one endpoint class: keystore, truststore, password files.
+//! A *bundle* is every file that must change together for one endpoint class: keystore, truststore, password files,
+//! pins, revocation lists.
 //! A [`Generation`] is one immutable object built from one consistent read of a bundle. It holds the trust anchors, the
 //! pins **and** the session stores, because a resumed TLS session skips the certificate verifier: trust and sessions
 //! must live and die together. Readers take the current generation per connection and never wait for a reload.
@@ -29,6 +30,7 @@ pub mod http;
 pub mod listener;
 pub mod metrics;
 pub mod options;
+mod pins;
 mod read;
 mod secret;
 mod serve;
@@ -49,6 +51,8 @@ pub use endpoint::{Endpoint, EndpointStatus};
 pub use error::{MaterialError, Rejection};
 pub use generation::Generation;
 pub use listener::Listener;
-pub use options::{BundleOptions, ClientAuth, Fingerprint, Password, ProtocolVersion, StoreKind, StoreOptions};
+pub use options::{
+    BundleOptions, ClientAuth, Fingerprint, KeySizes, Leniency, Password, ProtocolVersion, StoreKind, StoreOptions,
+};
 pub use secret::Secret;
 pub use serve::serve;

@@ -24,6 +24,8 @@
 //! | `tls_last_reload_timestamp_seconds` | gauge | seconds | | when the current generation was published |
 //! | `tls_reload_slowest_seconds` | gauge | seconds | | longest time from the first sign of a change to its generation |
 //! | `tls_watcher_enabled` | gauge | 0 or 1 | | 1 if the files are followed |
+//! | `tls_watcher_looks_total` | counter | looks | | how often the files were read and compared, whatever came of it |
+//! | `tls_watcher_restarts_total` | counter | restarts | | how often the process's file watcher died and a new one took over |
 //! | `tls_watcher_last_look_timestamp_seconds` | gauge | seconds | | when the files were last looked at after the start |
 
 use crate::context::BundleStatus;
@@ -206,6 +208,14 @@ const OF_BUNDLE: &[Family<OfBundle>] = &[
     Family {
         head: ("tls_watcher_enabled", Kind::Gauge, "1 if the files are followed."),
         samples: |bundle, _, emit| emit(&[], flag(bundle.watching)),
+    },
+    Family {
+        head: ("tls_watcher_looks_total", Kind::Counter, "How often the files were read and compared."),
+        samples: |bundle, _, emit| emit(&[], number(bundle.checks)),
+    },
+    Family {
+        head: ("tls_watcher_restarts_total", Kind::Counter, "How often the file watcher died and a new one took over."),
+        samples: |bundle, _, emit| emit(&[], number(bundle.watcher_restarts)),
     },
     Family {
         head: (

@@ -1,11 +1,14 @@
 //! What a TLS bundle is made of and how strict it is: typed options, without any configuration format.
 
+mod trust;
+
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+pub use self::trust::{KeySizes, Leniency};
 use crate::secret::Secret;
 
 /// All files and rules of one endpoint class ("internal", "rest"). They change together and are loaded together.
@@ -23,6 +26,21 @@ pub struct BundleOptions {
     pub verify_hostname: bool,
     /// If not empty, the peer's own certificate must in addition be one of these.
     pub pins: Vec<Fingerprint>,
+    /// A text file with more of them, one a line: `FINGERPRINT [not-before=DATE] [not-after=DATE]`, where a date is
+    /// `2027-01-31` (the whole day, UTC) or `2027-01-31T12:00:00Z`. `#` begins a comment. Outside its window a pin does
+    /// not count; a file without any pin is an error.
+    pub pins_file: Option<PathBuf>,
+    /// A file of certificate revocation lists: PEM (several) or DER (one). What one of them lists is refused, even if
+    /// it lies in the truststore, provided the issuer of both signed the list.
+    pub crl: Option<PathBuf>,
+    /// Whether a certificate is refused, too, if no valid list of its issuer is there: none at all, one in parts, or
+    /// one past its next update. Otherwise lists can only refuse, and an overdue one is noted in the log: a job that
+    /// stopped fetching lists must not stop the cluster.
+    pub crl_strict: bool,
+    /// Which of Java's liberties are taken.
+    pub leniency: Leniency,
+    /// How small keys may be.
+    pub min_key: KeySizes,
     /// Protocol versions both sides may speak; at least one.
     pub protocols: Vec<ProtocolVersion>,
     /// IANA names (`TLS_AES_128_GCM_SHA256`) in order of preference; empty means the provider's own list.
@@ -30,7 +48,7 @@ pub struct BundleOptions {
     pub cipher_suites: Vec<String>,
     /// Sessions remembered for resumption, on each side; 0 turns resumption off.
     pub session_cache_size: usize,
-    /// How long our servers let a session be resumed.
+    /// How long a session can be resumed, on each side.
     pub session_timeout: Duration,
     /// For how long after a change the previous trust still counts and the previous identity is still shown to peers
     /// that do not believe the new one, so that hosts may rotate at different instants. Zero: not at all.
@@ -51,6 +69,11 @@ impl BundleOptions {
             client_auth: ClientAuth::None,
             verify_hostname: true,
             pins: Vec::new(),
+            pins_file: None,
+            crl: None,
+            crl_strict: false,
+            leniency: Leniency::default(),
+            min_key: KeySizes::default(),
             protocols: vec![ProtocolVersion::Tls12, ProtocolVersion::Tls13],
             cipher_suites: Vec::new(),
             session_cache_size: 1024,
@@ -66,10 +89,11 @@ impl BundleOptions {
         stores.flat_map(StoreOptions::password_files).collect()
     }
 
-    /// Every file of the bundle once, in no meaningful order: stores and password files.
+    /// Every file of the bundle once, in no meaningful order: stores, password files, pins and revocation lists.
     pub fn paths(&self) -> Vec<PathBuf> {
         let stores = self.keystore.iter().chain(&self.truststore);
         let mut paths: Vec<PathBuf> = stores.flat_map(StoreOptions::paths).collect();
+        paths.extend(self.pins_file.iter().chain(&self.crl).cloned());
         paths.sort();
         paths.dedup();
         paths
@@ -296,7 +320,10 @@ mod tests {
         keystore.private_key = Some("/tls/tls.key".into());
         options.truststore = Some(StoreOptions::new("/tls/store.p12", Password::None));
         options.keystore = Some(keystore);
-        let expected = ["/tls/key-password", "/tls/password", "/tls/store.p12", "/tls/tls.key"];
+        options.pins_file = Some("/tls/pins".into());
+        options.crl = Some("/tls/crl.pem".into());
+        let expected =
+            ["/tls/crl.pem", "/tls/key-password", "/tls/password", "/tls/pins", "/tls/store.p12", "/tls/tls.key"];
         assert_eq!(options.paths(), expected.map(PathBuf::from));
     }
 }

@@ -4,6 +4,8 @@
 //! [`crate::generation`]) and are thrown away with it. State stays on our side: no tickets encrypted under a key that
 //! would outlive a trust. No 0-RTT data.
 
+pub(crate) mod client;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -13,6 +15,8 @@ use rustls::{
     client::Resumption,
     server::{NoServerSessionStorage, ServerSessionMemoryCache, StoresServerSessions},
 };
+
+use self::client::ClientSessions;
 
 /// Sessions of both directions.
 #[derive(Debug, Clone)]
@@ -30,7 +34,7 @@ impl Sessions {
         }
         Self {
             server: Arc::new(ExpiringSessions::new(size, timeout)),
-            client: Resumption::in_memory_sessions(size),
+            client: Resumption::store(Arc::new(ClientSessions::new(size, timeout))),
             enabled: true,
         }
     }

@@ -7,7 +7,7 @@ use crate::option::{ConfigOption, OptionInfo};
 use crate::value::{OrDefault, Percent, ProtocolVersions, SslProvider};
 use std::path::PathBuf;
 use std::time::Duration;
-use tls_common::{EstablishedConnections, Fingerprint, Secret, StoreKind};
+use tls_common::{EstablishedConnections, Fingerprint, Leniency, Secret, StoreKind};
 
 options! {
     /// Mutual TLS between the processes of the cluster: RPC, data plane and blob server.
@@ -45,6 +45,17 @@ options! {
     /// SHA-1 or SHA-256 fingerprints, separated by commas: an internal peer's certificate must, beside being
     /// trusted, be one of them.
     SSL_INTERNAL_CERT_FINGERPRINT: Vec<Fingerprint> = "security.ssl.internal.cert.fingerprint", default = "";
+    /// File of more such fingerprints, one a line, each with an optional window of time:
+    /// `FINGERPRINT not-before=2027-01-01 not-after=2027-12-31T12:00:00Z`. `#` begins a comment. They add up with
+    /// those of `security.ssl.internal.cert.fingerprint`; a file without any is an error.
+    SSL_INTERNAL_CERT_FINGERPRINT_FILE: PathBuf = "security.ssl.internal.cert.fingerprint-file";
+    /// File of certificate revocation lists (PEM, several; or DER): an internal peer that its issuer's list names is
+    /// refused, even if its own certificate lies in the truststore.
+    SSL_INTERNAL_CRL: PathBuf = "security.ssl.internal.crl", fallback = ["security.ssl.crl"];
+    /// Whether an internal peer is refused, too, if no complete list of its issuer is in the file, or only one past its
+    /// next update. Without it lists can only refuse, and an overdue list is a warning in the log.
+    SSL_INTERNAL_CRL_STRICT: bool =
+        "security.ssl.internal.crl-strict", default = "false", fallback = ["security.ssl.crl-strict"];
     /// TLS sessions kept for resumption, per side; 0 turns resumption off, -1 leaves the choice to Tidemill (1024).
     SSL_INTERNAL_SESSION_CACHE_SIZE: OrDefault<usize> =
         "security.ssl.internal.session-cache-size", default = "-1", deprecated = ["security.ssl.session-cache-size"];
@@ -99,12 +110,31 @@ options! {
     /// SHA-1 or SHA-256 fingerprints, separated by commas: a REST peer's certificate must, beside being trusted,
     /// be one of them.
     SSL_REST_CERT_FINGERPRINT: Vec<Fingerprint> = "security.ssl.rest.cert.fingerprint", default = "";
+    /// File of more such fingerprints, one a line, each with an optional window of time:
+    /// `FINGERPRINT not-before=2027-01-01 not-after=2027-12-31T12:00:00Z`. `#` begins a comment. They add up with
+    /// those of `security.ssl.rest.cert.fingerprint`; a file without any is an error.
+    SSL_REST_CERT_FINGERPRINT_FILE: PathBuf = "security.ssl.rest.cert.fingerprint-file";
+    /// File of certificate revocation lists (PEM, several; or DER): a REST peer that its issuer's list names is
+    /// refused, even if its own certificate lies in the truststore.
+    SSL_REST_CRL: PathBuf = "security.ssl.rest.crl", fallback = ["security.ssl.crl"];
+    /// Whether a REST peer is refused, too, if no complete list of its issuer is in the file, or only one past its
+    /// next update. Without it lists can only refuse, and an overdue list is a warning in the log.
+    SSL_REST_CRL_STRICT: bool =
+        "security.ssl.rest.crl-strict", default = "false", fallback = ["security.ssl.crl-strict"];
 
     /// TLS versions, separated by commas.
     SSL_PROTOCOL: ProtocolVersions = "security.ssl.protocol", default = "TLSv1.2,TLSv1.3";
     /// Cipher suites in order of preference, separated by commas, in Java's (IANA) or OpenSSL's spelling. Without it
     /// all that Tidemill has: AES-GCM and ChaCha20-Poly1305, in TLS 1.2 with ECDHE.
     SSL_ALGORITHMS: Vec<String> = "security.ssl.algorithms", default = "";
+    /// Which certificates Java would accept, and we would not, are accepted if they lie themselves in the truststore:
+    /// `expired`, `x509v1` (X.509 version 1), `ca-as-end-entity` (`CA:TRUE`, as `openssl req -x509` makes them),
+    /// `untrusted-issuer` (signed by somebody who is not trusted), several separated by commas, or `none`.
+    SSL_LENIENT: Leniency = "security.ssl.lenient", default = "ca-as-end-entity,untrusted-issuer";
+    /// Smallest RSA key, in bits, of our own certificate and in a peer's chain; 2048 at least.
+    SSL_MIN_RSA_KEY_SIZE: usize = "security.ssl.min-rsa-key-size", default = "2048";
+    /// Smallest elliptic curve, in bits, of our own certificate and in a peer's chain; Ed25519 counts as 256.
+    SSL_MIN_EC_KEY_SIZE: usize = "security.ssl.min-ec-key-size", default = "256";
     /// Accepted for Flink's sake: Tidemill has one TLS implementation.
     SSL_PROVIDER: SslProvider = "security.ssl.provider", default = "JDK";
 
@@ -115,7 +145,7 @@ options! {
     /// TLS for RPC, where `security.ssl.internal.enabled` is on.
     PEKKO_SSL_ENABLED: bool = "pekko.ssl.enabled", default = "true", deprecated = ["akka.ssl.enabled"];
 
-    /// Whether changed keystores, truststores and password files are taken over while the process runs (FLIP-523).
+    /// Whether changed keystores, truststores, password files, pins and CRLs are taken over while the process runs (FLIP-523).
     SSL_RELOAD: bool = "security.ssl.reload", default = "false";
     /// A burst of file changes is over after this long without another one.
     SSL_RELOAD_QUIET_PERIOD: Duration = "security.ssl.reload.quiet-period", default = "300 ms";

@@ -7,8 +7,8 @@ use crate::option::ConfigOption;
 use crate::options;
 use std::path::PathBuf;
 use tls_common::{
-    BundleOptions, ClientAuth, ConnectionPolicy, Fingerprint, HandshakeLimits, Password, ReloadOptions, Secret,
-    StoreKind, StoreOptions,
+    BundleOptions, ClientAuth, ConnectionPolicy, Fingerprint, HandshakeLimits, KeySizes, Password, ReloadOptions,
+    Secret, StoreKind, StoreOptions,
 };
 
 /// The identity and trust of the cluster's own connections: mutual, and the host name does not matter, because it is the
@@ -20,11 +20,12 @@ pub fn internal_bundle(configuration: &Configuration) -> Result<Option<BundleOpt
     if !configuration.get(&options::SSL_INTERNAL_ENABLED)? {
         return Ok(None);
     }
-    let mut bundle = bundle(configuration, "internal", &options::SSL_INTERNAL_CERT_FINGERPRINT)?;
+    let mut bundle = bundle(configuration, "internal")?;
     let reason =
         "`security.ssl.internal.enabled` is true, and every process needs its own key and the peers' certificates";
     bundle.keystore = Some(INTERNAL_KEYSTORE.required(configuration, reason)?);
     bundle.truststore = Some(INTERNAL_TRUSTSTORE.required(configuration, reason)?);
+    INTERNAL_TRUST.apply(configuration, &mut bundle)?;
     bundle.client_auth = ClientAuth::Required;
     bundle.verify_hostname = false;
     let cache_size = configuration.get(&options::SSL_INTERNAL_SESSION_CACHE_SIZE)?;
@@ -42,13 +43,14 @@ pub fn rest_server_bundle(configuration: &Configuration) -> Result<Option<Bundle
     if !configuration.get(&options::SSL_REST_ENABLED)? {
         return Ok(None);
     }
-    let mut bundle = bundle(configuration, "rest", &options::SSL_REST_CERT_FINGERPRINT)?;
+    let mut bundle = bundle(configuration, "rest")?;
     let reason = "`security.ssl.rest.enabled` is true, and the REST gateway needs its own key";
     bundle.keystore = Some(REST_KEYSTORE.required(configuration, reason)?);
     if configuration.get(&options::SSL_REST_AUTHENTICATION_ENABLED)? {
         let reason =
             "`security.ssl.rest.authentication-enabled` is true, and the REST gateway needs to know whom to believe";
         bundle.truststore = Some(REST_TRUSTSTORE.required(configuration, reason)?);
+        REST_TRUST.apply(configuration, &mut bundle)?;
         bundle.client_auth = ClientAuth::Required;
     }
     Ok(Some(bundle))
@@ -62,9 +64,10 @@ pub fn rest_client_bundle(configuration: &Configuration) -> Result<Option<Bundle
     if !configuration.get(&options::SSL_REST_ENABLED)? {
         return Ok(None);
     }
-    let mut bundle = bundle(configuration, "rest-client", &options::SSL_REST_CERT_FINGERPRINT)?;
+    let mut bundle = bundle(configuration, "rest-client")?;
     let reason = "`security.ssl.rest.enabled` is true, and REST clients need to know whom to believe";
     bundle.truststore = Some(REST_TRUSTSTORE.required(configuration, reason)?);
+    REST_TRUST.apply(configuration, &mut bundle)?;
     bundle.verify_hostname = configuration.get(&options::SSL_REST_VERIFY_HOSTNAME)?;
     if configuration.get(&options::SSL_REST_AUTHENTICATION_ENABLED)? {
         let reason = "`security.ssl.rest.authentication-enabled` is true, and REST clients need their own key";
@@ -127,19 +130,65 @@ pub(crate) fn selection(configuration: &Configuration) -> Result<suites::Selecti
 }
 
 /// What all bundles have in common.
-fn bundle(
-    configuration: &Configuration,
-    name: &str,
-    pins: &ConfigOption<Vec<Fingerprint>>,
-) -> Result<BundleOptions, ConfigError> {
+fn bundle(configuration: &Configuration, name: &str) -> Result<BundleOptions, ConfigError> {
     let selection = selection(configuration)?;
     let mut bundle = BundleOptions::new(name);
-    bundle.pins = configuration.get(pins)?;
     bundle.overlap = configuration.get(&options::SSL_RELOAD_OVERLAP)?;
+    bundle.leniency = configuration.get(&options::SSL_LENIENT)?;
+    bundle.min_key = min_key(configuration)?;
     bundle.protocols = selection.protocols;
     bundle.expiry_alarm_percent = configuration.get(&options::SSL_EXPIRY_ALARM)?.get();
     bundle.cipher_suites = selection.suites.into_iter().map(str::to_owned).collect();
     Ok(bundle)
+}
+
+fn min_key(configuration: &Configuration) -> Result<KeySizes, ConfigError> {
+    let size = |option| configuration.get(option).map(|bits: usize| u32::try_from(bits).unwrap_or(u32::MAX));
+    let sizes = KeySizes { rsa: size(&options::SSL_MIN_RSA_KEY_SIZE)?, ec: size(&options::SSL_MIN_EC_KEY_SIZE)? };
+    if sizes.rsa < KeySizes::LEAST_RSA {
+        return Err(ConfigError::Invalid {
+            key: options::SSL_MIN_RSA_KEY_SIZE.key().to_owned(),
+            value: sizes.rsa.to_string(),
+            reason: format!("RSA keys below {} bits are refused in any case; give that or more", KeySizes::LEAST_RSA),
+        });
+    }
+    Ok(sizes)
+}
+
+/// The options that narrow down whom a truststore makes trusted.
+struct TrustKeys {
+    pins: &'static ConfigOption<Vec<Fingerprint>>,
+    pins_file: &'static ConfigOption<PathBuf>,
+    crl: &'static ConfigOption<PathBuf>,
+    crl_strict: &'static ConfigOption<bool>,
+}
+
+static INTERNAL_TRUST: TrustKeys = TrustKeys {
+    pins: &options::SSL_INTERNAL_CERT_FINGERPRINT,
+    pins_file: &options::SSL_INTERNAL_CERT_FINGERPRINT_FILE,
+    crl: &options::SSL_INTERNAL_CRL,
+    crl_strict: &options::SSL_INTERNAL_CRL_STRICT,
+};
+
+static REST_TRUST: TrustKeys = TrustKeys {
+    pins: &options::SSL_REST_CERT_FINGERPRINT,
+    pins_file: &options::SSL_REST_CERT_FINGERPRINT_FILE,
+    crl: &options::SSL_REST_CRL,
+    crl_strict: &options::SSL_REST_CRL_STRICT,
+};
+
+impl TrustKeys {
+    fn apply(&self, configuration: &Configuration, bundle: &mut BundleOptions) -> Result<(), ConfigError> {
+        let file = |option| {
+            let path = configuration.get_optional(option)?;
+            Ok(path.map(|path: PathBuf| configuration.resolve(&path)))
+        };
+        bundle.pins = configuration.get(self.pins)?;
+        bundle.pins_file = file(self.pins_file)?;
+        bundle.crl = file(self.crl)?;
+        bundle.crl_strict = configuration.get(self.crl_strict)?;
+        Ok(())
+    }
 }
 
 /// The options that describe one store.

@@ -89,6 +89,22 @@ pub(crate) fn notes(configuration: &Configuration) -> Result<Vec<String>, Config
     if configuration.contains(options::SSL_PROVIDER.key()) {
         notes.push("`security.ssl.provider`: JDK and OPENSSL mean the same here, rustls with AWS-LC".to_owned());
     }
+    if configuration.get(&options::SSL_REST_ENABLED)?
+        && !configuration.get(&options::SSL_REST_AUTHENTICATION_ENABLED)?
+    {
+        let about_clients = [
+            options::SSL_REST_CERT_FINGERPRINT.key(),
+            options::SSL_REST_CERT_FINGERPRINT_FILE.key(),
+            options::SSL_REST_CRL.key(),
+            options::SSL_REST_CRL_STRICT.key(),
+        ];
+        notes.extend(about_clients.iter().filter(|key| configuration.contains(key)).map(|key| {
+            format!(
+                "`{key}` has no effect at the REST gateway, which asks its clients for no certificate \
+                 (`security.ssl.rest.authentication-enabled` is false); REST clients judge the gateway by it"
+            )
+        }));
+    }
     Ok(notes)
 }
 

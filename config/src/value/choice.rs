@@ -1,7 +1,7 @@
 //! Options that choose between a few words.
 
 use super::{ConfigValue, Refusal};
-use tls_common::{EstablishedConnections, ProtocolVersion, StoreKind};
+use tls_common::{EstablishedConnections, Leniency, ProtocolVersion, StoreKind};
 
 /// `log.format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +127,29 @@ impl ConfigValue for EstablishedConnections {
     }
 }
 
+/// `security.ssl.lenient`: nothing but what is named.
+impl ConfigValue for Leniency {
+    const FORM: &'static str =
+        "some of `expired`, `x509v1`, `ca-as-end-entity` and `untrusted-issuer` separated by commas, or `none`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let mut granted = Self::STRICT;
+        if word(text) == "none" {
+            return Ok(granted);
+        }
+        for name in text.split(',') {
+            match word(name).as_str() {
+                "expired" => granted.expired = true,
+                "x509v1" => granted.x509v1 = true,
+                "ca-as-end-entity" => granted.ca_as_end_entity = true,
+                "untrusted-issuer" => granted.untrusted_issuer = true,
+                _ => return Err(Refusal::Malformed),
+            }
+        }
+        Ok(granted)
+    }
+}
+
 fn word(text: &str) -> String {
     text.trim().to_ascii_lowercase()
 }
@@ -145,6 +168,16 @@ mod tests {
         assert_eq!(ProtocolVersions::parse(""), Err(Refusal::Malformed));
         assert_eq!(ProtocolVersions::parse("TLS"), Err(Refusal::Malformed));
         assert!(matches!(ProtocolVersions::parse("TLSv1.1,TLSv1.2"), Err(Refusal::Because(_))));
+    }
+
+    #[test]
+    fn leniencies_are_exactly_those_named() {
+        assert_eq!(Leniency::parse("none"), Ok(Leniency::STRICT));
+        assert_eq!(Leniency::parse("expired, X509v1,ca-as-end-entity,untrusted-issuer"), Ok(Leniency::JAVA));
+        assert_eq!(Leniency::parse("expired"), Ok(Leniency { expired: true, ..Leniency::STRICT }));
+        for text in ["", "all", "expired,none", "expired,"] {
+            assert_eq!(Leniency::parse(text), Err(Refusal::Malformed), "{text:?}");
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Acceptor {
         let stream = TlsStream::from(stream);
         recheck_resumed(&generation, &stream, None).map_err(HandshakeError::Rejected)?;
         let new = NewConnection {
-            deadline: deadline_of(&self.endpoint, Some(&stream)),
+            deadline: deadline_of(&self.endpoint, Some((&generation, &stream))),
             io: Io::Tls(Box::new(stream)),
             peer_addr,
             generation: generation.number(),

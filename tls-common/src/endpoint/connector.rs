@@ -137,7 +137,7 @@ impl Connector {
         let stream = TlsStream::from(stream);
         recheck_resumed(&generation, &stream, Some(&name)).map_err(HandshakeError::Rejected)?;
         let new = NewConnection {
-            deadline: deadline_of(&self.endpoint, Some(&stream)),
+            deadline: deadline_of(&self.endpoint, Some((&generation, &stream))),
             io: Io::Tls(Box::new(stream)),
             peer_addr,
             generation: generation.number(),

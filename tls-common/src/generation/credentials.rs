@@ -7,7 +7,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use tokio::time::Instant;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::{
     files::Files,
@@ -17,6 +17,7 @@ use crate::{
     BundleOptions, Fingerprint, MaterialError,
     error::{StoreFault, StorePart},
     store,
+    verify::{signed::Key, usable::too_small},
 };
 
 /// Shared by two generations if nothing about it changed.
@@ -52,6 +53,7 @@ impl Credentials {
         let leaf = identity.chain.first().ok_or_else(|| fault(StoreFault::NoCertificate))?;
         let (_, parsed) =
             X509Certificate::from_der(leaf).map_err(|e| fault(StoreFault::BadCertificate(e.to_string())))?;
+        check_leaf(&parsed, options).map_err(fault)?;
         let key = aws_lc_rs::sign::any_supported_type(&identity.key)
             .map_err(|error| fault(StoreFault::UnsupportedKey(error.to_string())))?;
         let (subject, validity) = (parsed.subject().to_string(), parsed.validity().clone());
@@ -106,6 +108,17 @@ impl Credentials {
     pub(super) fn same_chain(&self, other: &Self) -> bool {
         let chain = |credentials: &Self| credentials.identity.as_ref().map(|identity| identity.certified.cert.clone());
         chain(self) == chain(other)
+    }
+}
+
+/// We ask of ourselves what we ask of peers, before they refuse us.
+fn check_leaf(leaf: &X509Certificate<'_>, options: &BundleOptions) -> Result<(), StoreFault> {
+    if leaf.version() != X509Version::V3 && !options.leniency.x509v1 {
+        return Err(StoreFault::Version1 { subject: leaf.subject().to_string() });
+    }
+    match Key::from_spki(leaf.subject_pki.raw).and_then(|key| too_small(key, options.min_key)) {
+        Some((algorithm, bits, minimum)) => Err(StoreFault::WeakKey { algorithm, bits, minimum }),
+        None => Ok(()),
     }
 }
 

@@ -34,7 +34,8 @@
 //!   handshake, so none outlives the trust it was made under.
 //! - *What overlap cannot know.* A certificate or pin that is gone from the files may be part of a rotation or may have
 //!   been taken away from a thief; the previous trust counts on in both cases. An operator who must shut somebody out at
-//!   once runs without overlap, which is the default.
+//!   once puts the certificate on a revocation list, which is in force at once for peers of the previous trust too, or
+//!   runs without overlap, which is the default.
 //! - *What it tells others.* 8 bytes of a hash of each trusted certificate, in the clear as the ClientHello is. Without
 //!   overlap nothing is sent.
 
@@ -52,7 +53,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::Fingerprint;
+use crate::pins::Pin;
 
 /// In front of what we believe; the digit is for another encoding.
 const PREFIX: &[u8] = b"tls-trust/1 ";
@@ -84,14 +85,11 @@ pub(crate) struct Hint(Vec<Mark>);
 
 impl Hint {
     /// Of one who trusts `trusted`, or of it only what is pinned. `None` if that is too much to say.
-    pub(crate) fn of<'a>(
-        trusted: impl IntoIterator<Item = &'a CertificateDer<'static>>,
-        pins: &[Fingerprint],
-    ) -> Option<Self> {
+    pub(crate) fn of<'a>(trusted: impl IntoIterator<Item = &'a CertificateDer<'static>>, pins: &[Pin]) -> Option<Self> {
         let mut marks: Vec<Mark> = if pins.is_empty() {
             trusted.into_iter().map(|certificate| mark(&Sha256::digest(certificate))).collect()
         } else {
-            pins.iter().map(|pin| mark(pin.as_bytes())).collect()
+            pins.iter().map(|pin| mark(pin.fingerprint().as_bytes())).collect()
         };
         marks.sort_unstable();
         marks.dedup();
@@ -254,6 +252,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Fingerprint;
 
     fn hint(marks: &[u8]) -> Hint {
         Hint(marks.iter().map(|byte| [*byte; MARK_LEN]).collect())
@@ -291,7 +290,7 @@ mod tests {
     #[test]
     fn who_has_pins_says_only_those() {
         let certificate = CertificateDer::from(vec![1]);
-        let pins = [Fingerprint::sha1_of(b"leaf"), Fingerprint::sha256_of(b"other")];
+        let pins = [Fingerprint::sha1_of(b"leaf"), Fingerprint::sha256_of(b"other")].map(Pin::from);
         let hint = Hint::of([&certificate], &pins).unwrap();
         let mut expected = vec![mark(&Sha1::digest(b"leaf")), mark(&Sha256::digest(b"other"))];
         expected.sort_unstable();

@@ -3,8 +3,11 @@
 
 mod overlap;
 
+use std::time::{Duration, Instant};
+
 use rustls::{
     ClientConnection, ConnectionCommon, Error, HandshakeKind, ServerConnection, SideData,
+    client::Resumption,
     crypto::aws_lc_rs,
     pki_types::{PrivateKeyDer, pem::PemObject},
     sign::{CertifiedKey, SingleCertAndKey},
@@ -13,7 +16,8 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::{
-    Password, ProtocolVersion, Secret, StoreOptions,
+    Leniency, Password, ProtocolVersion, Secret, StoreOptions,
+    session::client::ClientSessions,
     store::testing::{Pair, authority, leaf},
 };
 
@@ -57,6 +61,24 @@ impl Bundle {
     fn protocol(mut self, protocol: ProtocolVersion) -> Self {
         self.options.protocols = vec![protocol];
         self
+    }
+
+    fn file(mut self, path: &str, content: &[u8]) -> Self {
+        self.files.map.insert(path.into(), Zeroizing::new(content.to_vec()));
+        self
+    }
+
+    /// With these revocation lists.
+    fn crl(mut self, lists: &[rcgen::CertificateRevocationList]) -> Self {
+        self.options.crl = Some("/tls/crl.pem".into());
+        let pem: String = lists.iter().map(|list| list.pem().unwrap()).collect();
+        self.file("/tls/crl.pem", pem.as_bytes())
+    }
+
+    /// With this file of pins.
+    fn pins_file(mut self, content: &str) -> Self {
+        self.options.pins_file = Some("/tls/pins".into());
+        self.file("/tls/pins", content.as_bytes())
     }
 
     fn build(&self) -> Result<Generation, MaterialError> {
@@ -307,9 +329,204 @@ fn any_change_of_the_rules_ends_the_sessions() {
     let mut suite = bundle();
     suite.options.cipher_suites = vec!["TLS_AES_256_GCM_SHA384".into()];
     let wider = Bundle::mutual(&own, &[&root, &other]);
-    for changed in [pinned, suite, wider, bundle().client_auth(ClientAuth::Optional)] {
+    let mut lenient = bundle();
+    lenient.options.leniency = Leniency::JAVA;
+    let mut keys = bundle();
+    keys.options.min_key.rsa = 3072;
+    let revoked = bundle().crl(&[root.crl(&[&other], 2200)]);
+    let pin = bundle().pins_file(&format!("{} not-after=2200-01-01", Fingerprint::sha256_of(&own.der())));
+    let client_auth = bundle().client_auth(ClientAuth::Optional);
+    for changed in [pinned, suite, wider, client_auth, lenient, keys, revoked, pin] {
         assert!(!changed.after(&before).keeps_sessions_of(&before), "{:?}", changed.options);
     }
+}
+
+#[test]
+fn another_revocation_list_or_pin_file_ends_the_sessions_and_the_same_one_does_not() {
+    let root = Pair::self_signed(authority("root"));
+    let [own, other] = ["own", "other"].map(|name| root.sign(leaf(name, &[])));
+    let bundle = || Bundle::mutual(&own, &[&root]);
+    let list = |revoked: &[&Pair]| [root.crl(revoked, 2200)];
+    let before = bundle().crl(&list(&[])).first();
+    let nothing = list(&[]);
+    let mut strict = bundle().crl(&nothing);
+    strict.options.crl_strict = true;
+    assert!(!bundle().crl(&list(&[&other])).after(&before).keeps_sessions_of(&before));
+    assert!(!strict.after(&before).keeps_sessions_of(&before));
+    let same = bundle().crl(&nothing);
+    let before = same.first();
+    assert!(same.after(&before).keeps_sessions_of(&before));
+
+    let pin = Fingerprint::sha256_of(&own.der());
+    let before = bundle().pins_file(&format!("{pin} not-after=2200-01-01")).first();
+    let commented = bundle().pins_file(&format!("# ours\n{pin} not-after=2200-01-01"));
+    assert!(commented.after(&before).keeps_sessions_of(&before), "a comment is no change");
+    let longer = bundle().pins_file(&format!("{pin} not-after=2200-01-02"));
+    assert!(!longer.after(&before).keeps_sessions_of(&before));
+}
+
+#[test]
+fn a_revoked_client_is_not_resumed_by_the_server() {
+    let root = Pair::self_signed(authority("root"));
+    let [server, revoked, other] = ["server", "revoked", "other"].map(|name| root.sign(leaf(name, &[])));
+    for protocol in PROTOCOLS {
+        let bundle = |own: &Pair| Bundle::mutual(own, &[&root]).protocol(protocol);
+        let before = bundle(&server).crl(&[root.crl(&[], 2200)]).first();
+        let [client, untouched] = [&revoked, &other].map(|own| bundle(own).first());
+        for client in [&client, &untouched] {
+            assert!(full(connect(client, &before)), "{protocol:?}");
+            assert_eq!(connect(client, &before), Ok(HandshakeKind::Resumed), "{protocol:?}");
+        }
+        let after = bundle(&server).crl(&[root.crl(&[&revoked], 2200)]).after(&before);
+        for _ in 0..2 {
+            assert_eq!(connect(&client, &after), Err(("server", Rejection::Revoked { serial: None })), "{protocol:?}");
+        }
+        assert!(full(connect(&untouched, &after)), "{protocol:?}");
+        assert_eq!(connect(&untouched, &after), Ok(HandshakeKind::Resumed), "{protocol:?}");
+    }
+}
+
+#[test]
+fn a_client_does_not_resume_to_a_revoked_server() {
+    let root = Pair::self_signed(authority("root"));
+    let [revoked, client] = ["revoked", "client"].map(|name| root.sign(leaf(name, &[])));
+    for protocol in PROTOCOLS {
+        let bundle = |own: &Pair| Bundle::mutual(own, &[&root]).protocol(protocol);
+        let server = bundle(&revoked).first();
+        let before = bundle(&client).first();
+        assert!(full(connect(&before, &server)));
+        assert_eq!(connect(&before, &server), Ok(HandshakeKind::Resumed), "{protocol:?}");
+        let after = bundle(&client).crl(&[root.crl(&[&revoked], 2200)]).after(&before);
+        let refusal = connect(&after, &server);
+        assert_eq!(refusal, Err(("client", Rejection::Revoked { serial: None })), "{protocol:?}");
+    }
+}
+
+#[test]
+fn an_identity_that_the_list_revokes_is_not_taken() {
+    let root = Pair::self_signed(authority("root"));
+    let own = root.sign(leaf("own", &[]));
+    let reason = error(Bundle::mutual(&own, &[&root]).crl(&[root.crl(&[&own], 2200)]).build());
+    assert!(reason.contains("self-test") && reason.contains("revoked"), "{reason}");
+    let mut no_list = Bundle::mutual(&own, &[&root]);
+    no_list.options.crl_strict = true;
+    assert!(error(no_list.build()).contains("no CRL file"));
+    let broken = Bundle::mutual(&own, &[&root]).crl(&[]).file("/tls/crl.pem", b"hello");
+    assert!(error(broken.build()).starts_with("CRL file /tls/crl.pem: "));
+}
+
+#[test]
+fn pins_of_the_options_and_of_the_file_add_up() {
+    let root = Pair::self_signed(authority("root"));
+    let [own, one, two, three] = ["own", "one", "two", "three"].map(|name| root.sign(leaf(name, &[])));
+    let pin = |pair: &Pair| Fingerprint::sha256_of(&pair.der());
+    let mut bundle = Bundle::mutual(&own, &[&root]).pins_file(&format!(
+        "{}\n{} not-before=2100-01-01 not-after=2100-12-31",
+        pin(&own),
+        pin(&two)
+    ));
+    bundle.options.pins = vec![pin(&one)];
+    let generation = bundle.first();
+    let moment = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let (before, within, after) = (moment(4_102_444_799), moment(4_102_444_800), moment(4_133_980_800));
+    let verdict = |pair: &Pair, now| generation.judge_client(&[pair.der()], now);
+    for now in [before, within, after] {
+        assert_eq!(verdict(&own, now), Ok(()));
+        assert_eq!(verdict(&one, now), Ok(()));
+        assert_eq!(verdict(&three, now), Err(Rejection::Pin));
+    }
+    assert_eq!(verdict(&two, before), Err(Rejection::PinNotYet { not_before: within }));
+    assert_eq!(verdict(&two, within), Ok(()));
+    let end = moment(4_133_980_799);
+    assert_eq!(verdict(&two, after), Err(Rejection::PinEnded { not_after: end }));
+    assert_eq!(generation.accepts_until(&[two.der()], within), Some(end), "a live connection ends with its pin");
+    let broken = Bundle::mutual(&own, &[&root]).pins_file("\nnonsense");
+    assert!(error(broken.build()).starts_with("pin file /tls/pins, line 2: "));
+    assert!(error(Bundle::mutual(&own, &[&root]).pins_file("# none").build()).contains("pins nothing"));
+}
+
+#[test]
+fn a_client_forgets_its_sessions_after_the_timeout() {
+    let own = Pair::self_signed(leaf("own", &[]));
+    let name = ServerName::try_from("localhost").unwrap();
+    for protocol in PROTOCOLS {
+        let mut bundle = Bundle::mutual(&own, &[&own]).protocol(protocol);
+        let server = bundle.first();
+        bundle.options.session_timeout = Duration::ZERO;
+        let client = bundle.first();
+        for _ in 0..2 {
+            assert!(full(connect(&client, &server)), "{protocol:?}: offered after its end");
+        }
+
+        let timeout = Duration::from_secs(3600);
+        let store = Arc::new(ClientSessions::new(8, timeout));
+        let mut config = ClientConfig::clone(client.client_config());
+        config.resumption = Resumption::store(Arc::clone(&store) as _);
+        let config = Arc::new(config);
+        assert!(full(connect_configs(&config, server.server_config().unwrap())));
+        let received = Instant::now();
+        // Each look takes a TLS 1.3 ticket, of which the server gives two.
+        let offered = |now| match protocol {
+            ProtocolVersion::Tls12 => store.tls12_at(&name, now).is_some(),
+            ProtocolVersion::Tls13 => store.take_tls13_at(&name, now).is_some(),
+        };
+        assert!(offered(received), "{protocol:?}");
+        assert!(!offered(received + timeout), "{protocol:?}");
+        connect_configs(&config, server.server_config().unwrap()).unwrap();
+        let kind = connect_configs(&config, server.server_config().unwrap());
+        assert_eq!(kind, Ok(HandshakeKind::Resumed), "{protocol:?}: within the timeout");
+    }
+}
+
+#[test]
+fn a_version_1_pair_makes_a_mutual_connection_where_it_is_granted() {
+    let pem = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/openssl-v1.pem"));
+    let mut bundle = Bundle::new(Some(pem), Some(pem));
+    let reason = error(bundle.build());
+    assert!(reason.contains("version 1") && reason.contains("\"x509v1\""), "{reason}");
+    for protocol in PROTOCOLS {
+        bundle.options.leniency.x509v1 = true;
+        bundle.options.protocols = vec![protocol];
+        let generation = bundle.first();
+        assert!(full(connect(&generation, &generation)), "{protocol:?}");
+
+        // With its key replaced the signature is of another key, and no leniency helps.
+        let thief = Pair::self_signed(leaf("thief", &[]));
+        let key = PrivateKeyDer::from_pem_slice(thief.key_pem().as_bytes()).unwrap();
+        let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
+        let stolen = Arc::new(CertifiedKey::new(vec![generation.leaf().unwrap().clone()], key));
+        let mut server = ServerConfig::clone(generation.server_config().unwrap());
+        server.cert_resolver = Arc::new(SingleCertAndKey::from(stolen));
+        // Of a generation without sessions: a resumed one would not be shown the signature.
+        let refusal = connect_configs(bundle.first().client_config(), &Arc::new(server));
+        assert_eq!(refusal, Err(("client", Rejection::HandshakeSignature)), "{protocol:?}");
+    }
+}
+
+#[test]
+fn an_expired_pair_makes_a_mutual_connection_where_it_is_granted() {
+    let mut params = leaf("own", &[]);
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let own = Pair::self_signed(params);
+    let mut bundle = Bundle::mutual(&own, &[&own]);
+    bundle.options.leniency.expired = true;
+    let generation = bundle.first();
+    assert!(full(connect(&generation, &generation)));
+    assert_eq!(generation.accepts_until(&[own.der()], UnixTime::now()), None);
+}
+
+#[test]
+fn an_own_key_that_is_too_small_names_the_option() {
+    let pem = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/trust/rsa-1024.pem"));
+    let reason = error(Bundle::new(Some(pem), Some(pem)).build());
+    assert!(reason.starts_with("keystore /tls/keystore.pem: ") && reason.contains("2048"), "{reason}");
+    let own = Pair::self_signed(leaf("own", &[]));
+    let mut bundle = Bundle::mutual(&own, &[&own]);
+    bundle.options.min_key.ec = 384;
+    let reason = error(bundle.build());
+    assert!(reason.contains("EC key has 256 bits") && reason.contains("minimum EC key size"), "{reason}");
+    bundle.options.min_key = KeySizes { rsa: 1024, ec: 256 };
+    assert!(error(bundle.build()).contains("minimum RSA key size to 2048"));
 }
 
 #[test]

@@ -11,11 +11,12 @@ use super::{
     validity::Ends,
 };
 use crate::{
-    BundleOptions, ClientAuth, Fingerprint, MaterialError, ProtocolVersion,
+    BundleOptions, ClientAuth, MaterialError, ProtocolVersion,
     error::StorePart,
+    pins::{self, Pin},
     session::Sessions,
     store,
-    verify::{Judge, client::ClientVerifier, server::ServerVerifier},
+    verify::{Criteria, Judge, client::ClientVerifier, crl::Crls, server::ServerVerifier},
 };
 
 /// Shared by two generations if their rules are equal, and only then.
@@ -42,12 +43,14 @@ impl Trust {
         let algorithms = provider.signature_verification_algorithms;
         let mut outgoing = Vec::new();
         if let (Some(previous), Some(until)) = (previous, until) {
+            let under = |judge: &Judge| Arc::new(judge.under(&rules.criteria));
             let changed = previous.rules != rules;
-            outgoing.extend(changed.then(|| Outgoing { what: Arc::new(previous.judge.alone()), until }));
-            outgoing.extend(previous.judge.outgoing().iter().filter(|outgoing| outgoing.is_alive()).cloned());
+            outgoing.extend(changed.then(|| Outgoing { what: under(&previous.judge), until }));
+            let alive = previous.judge.outgoing().iter().filter(|outgoing| outgoing.is_alive());
+            outgoing.extend(alive.map(|outgoing| Outgoing { what: under(&outgoing.what), until: outgoing.until }));
             outgoing.truncate(OUTGOING_MAX);
         }
-        let judge = Judge::new(&rules.trusted, rules.pins.clone(), algorithms).with_outgoing(outgoing);
+        let judge = Judge::new(&rules.trusted, Arc::clone(&rules.criteria), algorithms).with_outgoing(outgoing);
         let judge = Arc::new(judge);
         let hint = (!rules.overlap.is_zero()).then(|| Hint::of(judge.trusted(), judge.pins())).flatten();
         let client_verifier =
@@ -80,7 +83,7 @@ impl Trust {
 pub(super) struct Rules {
     /// Sorted, each once.
     trusted: Vec<CertificateDer<'static>>,
-    pins: Vec<Fingerprint>,
+    criteria: Arc<Criteria>,
     client_auth: ClientAuth,
     pub(super) verify_hostname: bool,
     pub(super) protocols: Vec<ProtocolVersion>,
@@ -105,7 +108,7 @@ impl Rules {
         trusted.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));
         Ok(Self {
             trusted,
-            pins: options.pins.clone(),
+            criteria: Arc::new(criteria(options, files)?),
             client_auth: options.client_auth,
             verify_hostname: options.verify_hostname,
             protocols: options.protocols.clone(),
@@ -115,4 +118,16 @@ impl Rules {
             overlap: options.overlap,
         })
     }
+}
+
+fn criteria(options: &BundleOptions, files: &Files) -> Result<Criteria, MaterialError> {
+    let mut pins: Vec<Pin> = options.pins.iter().copied().map(Pin::from).collect();
+    if let Some(path) = &options.pins_file {
+        pins.extend(pins::parse(files.get(path)?, path)?);
+    }
+    let crls = match &options.crl {
+        Some(path) => Crls::parse(files.get(path)?, options.crl_strict, path)?,
+        None => Crls::default(),
+    };
+    Ok(Criteria { pins, crls: Arc::new(crls), leniency: options.leniency, min_key: options.min_key })
 }

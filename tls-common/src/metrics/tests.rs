@@ -23,6 +23,8 @@ fn status(endpoint: &str) -> EndpointStatus {
             failed_reloads: 8,
             reloads: 6,
             watching: true,
+            checks: 16,
+            watcher_restarts: 17,
             last_look: Some(1_700_000_005_000),
             last_look_source: Some("poll".into()),
         }),
@@ -113,6 +115,8 @@ fn values_are_the_statuses_in_base_units() {
     assert_eq!(of_bundle("tls_reload_slowest_seconds"), "1.5");
     assert_eq!((of_bundle("tls_expiry_alarm"), of_bundle("tls_reload_failing")), ("1".into(), "0".into()));
     assert_eq!(of_bundle("tls_watcher_enabled"), "1");
+    assert_eq!(of_bundle("tls_watcher_looks_total"), "16");
+    assert_eq!(of_bundle("tls_watcher_restarts_total"), "17");
     assert_eq!(at("tls_reloads_total{endpoint=\"rpc\",bundle=\"internal\",result=\"published\"}"), "6");
     assert_eq!(at("tls_reloads_total{endpoint=\"rpc\",bundle=\"internal\",result=\"failed\"}"), "8");
 }
@@ -164,7 +168,16 @@ fn a_status_of_an_older_or_a_newer_release_is_read() {
     // What this release does not know.
     object.insert("from_the_future".into(), serde_json::json!({ "a": [1] }));
     let bundle = object["bundle"].as_object_mut().unwrap();
-    for later in ["expires_in", "trust_not_after", "alarm", "digest", "last_look", "last_look_source"] {
+    for later in [
+        "expires_in",
+        "trust_not_after",
+        "alarm",
+        "digest",
+        "last_look",
+        "last_look_source",
+        "checks",
+        "watcher_restarts",
+    ] {
         assert!(bundle.remove(later).is_some());
     }
     bundle.insert("from_the_future".into(), serde_json::json!(true));

@@ -28,7 +28,7 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer},
 };
-use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate, X509Version};
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -213,11 +213,6 @@ fn identity(mut contents: Contents, options: &StoreOptions) -> Result<Identity, 
         }
     }
     let Some((index, leaf)) = chosen else { return Err(fault.unwrap_or(StoreFault::NoKey)) };
-    if let Some(leaf) = certs.get(leaf)
-        && leaf.version() != X509Version::V3
-    {
-        return Err(StoreFault::Version1 { subject: leaf.subject().to_string() });
-    }
     let chain = chain_from(leaf, &certs);
     let chain = chain.into_iter().filter_map(|i| contents.certs.get(i)).map(|entry| entry.der.clone()).collect();
     if contents.keys.len() > 1 {

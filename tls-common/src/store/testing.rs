@@ -1,8 +1,12 @@
 //! Key pairs and certificates for tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationList, CertificateRevocationListParams,
+    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A certificate with its private key; may sign others.
 pub(crate) struct Pair {
@@ -13,15 +17,42 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn self_signed(params: CertificateParams) -> Self {
-        let key = KeyPair::generate().unwrap();
-        Self { certificate: params.self_signed(&key).unwrap(), params, key }
+        Self::with_key(None, params, KeyPair::generate().unwrap())
     }
 
     /// A certificate with these parameters, signed by this one, whether it is a CA or not.
     pub(crate) fn sign(&self, params: CertificateParams) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let issuer = Issuer::from_params(&self.params, &self.key);
-        Self { certificate: params.signed_by(&key, &issuer).unwrap(), params, key }
+        Self::with_key(Some(self), params, KeyPair::generate().unwrap())
+    }
+
+    /// A certificate for this key, signed by `issuer` or by itself.
+    pub(crate) fn with_key(issuer: Option<&Pair>, params: CertificateParams, key: KeyPair) -> Self {
+        let certificate = match issuer {
+            Some(issuer) => params.signed_by(&key, &Issuer::from_params(&issuer.params, &issuer.key)),
+            None => params.self_signed(&key),
+        };
+        Self { certificate: certificate.unwrap(), params, key }
+    }
+
+    /// A list of what this one revokes, to be renewed by the first of January of that year.
+    pub(crate) fn crl(&self, revoked: &[&Pair], next_update: i32) -> CertificateRevocationList {
+        let entry = |pair: &&Pair| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(
+                X509Certificate::from_der(&pair.der()).unwrap().1.tbs_certificate.raw_serial(),
+            ),
+            revocation_time: date_time_ymd(2025, 6, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2025, 6, 1),
+            next_update: date_time_ymd(next_update, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&Issuer::from_params(&self.params, &self.key)).unwrap()
     }
 
     pub(crate) fn der(&self) -> CertificateDer<'static> {

@@ -167,7 +167,6 @@ fn unusable_stores_say_what_is_wrong() {
     check("a certificate", own.certificate_pem().as_bytes(), |fault| matches!(fault, StoreFault::NoKey));
     check("a key", own.key_pem().as_bytes(), |fault| matches!(fault, StoreFault::NoCertificate));
     check("mixed", mixed.as_bytes(), |fault| matches!(fault, StoreFault::KeyMismatch));
-    check("version 1", fixture!("openssl-v1.pem"), |fault| matches!(fault, StoreFault::Version1 { .. }));
     let key_only = own.key_pem();
     assert!(matches!(store_fault(trust_of(key_only.as_bytes())), StoreFault::NoAnchor { untagged: 0 }));
 }

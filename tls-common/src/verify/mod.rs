@@ -3,23 +3,30 @@
 //!
 //! In this order:
 //! 1. The peer's own certificate lies byte for byte in the truststore: trusted, as in Java, whoever signed it (Flink's
-//!    recipe is one self-signed pair shared by all). Unlike Java its validity period still counts.
+//!    recipe is one self-signed pair shared by all). What Java waives beyond that (validity, X.509 version 1) only
+//!    [`Leniency`](crate::Leniency) waives here, each by itself.
 //! 2. Otherwise a chain to a trusted CA certificate, built by webpki. A trusted certificate that is not a CA (v3 without
 //!    `CA:TRUE`) vouches for itself only: the owner of one trusted key must not be able to issue more.
-//! 3. Pins, if there are any, in addition.
+//! 3. No key of either is too small, and none of the certificates is on a revocation list ([`crl`]).
+//! 4. Pins, if there are any, in addition.
 //!    Trust and pins of before the last change count as well until their overlap is over (see `generation::overlap`).
-//! 4. The host name, if the caller passes one: a step of its own, so that switching it off cannot switch off more.
+//! 5. The host name, if the caller passes one: a step of its own, so that switching it off cannot switch off more.
 //!
 //! The handshake signature is always verified, with the key of the certificate that was judged. It proves that the
 //! peer owns the key; without it a copied certificate would be enough.
 
 pub(crate) mod client;
+pub(crate) mod crl;
+mod handshake;
 pub(crate) mod presented;
 pub(crate) mod server;
+pub(crate) mod signed;
 #[cfg(test)]
 mod tests;
+pub(crate) mod usable;
 
 use std::{
+    cell::RefCell,
     collections::{BTreeSet, HashSet},
     fmt,
     sync::Arc,
@@ -29,24 +36,43 @@ use rustls::{
     crypto::WebPkiSupportedAlgorithms,
     pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
 };
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 use x509_parser::{
     certificate::X509Certificate,
-    extensions::ParsedExtension,
     prelude::{FromDer, X509Version},
 };
 
-use crate::{Fingerprint, Rejection, generation::Outgoing};
+use self::{
+    crl::Crls,
+    signed::{Key, Signed},
+    usable::{check_key, is_self_issued, may_issue, parse},
+};
+use crate::{
+    Fingerprint, KeySizes, Leniency, Rejection,
+    generation::Outgoing,
+    pins::{self, Pin},
+};
 
 /// The trust part of one generation.
 #[derive(Clone)]
 pub(crate) struct Judge {
     trusted: HashSet<CertificateDer<'static>>,
     anchors: Vec<TrustAnchor<'static>>,
-    pins: Vec<Fingerprint>,
+    /// Anchors that their own issuer has revoked: key and why.
+    revoked: Vec<(Vec<u8>, Rejection)>,
+    criteria: Arc<Criteria>,
     algorithms: WebPkiSupportedAlgorithms,
     /// Judges of before the last changes, newest first, each with the end of its overlap.
     outgoing: Vec<Outgoing<Arc<Judge>>>,
+}
+
+/// What counts beside the truststore. Equal criteria, equal verdicts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Criteria {
+    pub(crate) pins: Vec<Pin>,
+    pub(crate) crls: Arc<Crls>,
+    pub(crate) leniency: Leniency,
+    pub(crate) min_key: KeySizes,
 }
 
 /// What the peer uses its certificate for.
@@ -60,15 +86,26 @@ impl Judge {
     /// `trusted` may be empty: then everyone is refused. Its certificates have been parsed by the store before.
     pub(crate) fn new(
         trusted: &[CertificateDer<'static>],
-        pins: Vec<Fingerprint>,
+        criteria: Arc<Criteria>,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        let issuers = trusted.iter().filter(|certificate| may_issue(certificate));
-        let anchors = issuers.filter_map(|certificate| webpki::anchor_from_trusted_cert(certificate).ok());
+        let parsed: Vec<_> = trusted.iter().filter_map(|der| Some((der, parse(der).ok()?))).collect();
+        criteria.crls.note_foreign(parsed.iter().map(|(_, certificate)| certificate), &algorithms);
+        let (mut anchors, mut revoked) = (Vec::new(), Vec::new());
+        for (der, certificate) in parsed.iter().filter(|(_, certificate)| may_issue(certificate)) {
+            let Ok(anchor) = webpki::anchor_from_trusted_cert(der) else { continue };
+            let signers = || signers(der, certificate, parsed.iter().map(|(_, issuer)| issuer), &algorithms);
+            if let Err(rejection) = criteria.crls.check(certificate, signers, false, &algorithms, UnixTime::now()) {
+                tracing::warn!(subject = %certificate.subject(), %rejection, "a certificate of the truststore vouches for nobody");
+                revoked.push((anchor.subject_public_key_info.as_ref().to_vec(), rejection));
+            }
+            anchors.push(anchor.to_owned());
+        }
         Self {
-            anchors: anchors.map(|anchor| anchor.to_owned()).collect(),
+            anchors,
+            revoked,
             trusted: trusted.iter().cloned().collect(),
-            pins,
+            criteria,
             algorithms,
             outgoing: Vec::new(),
         }
@@ -83,9 +120,12 @@ impl Judge {
         &self.outgoing
     }
 
-    /// The same without what was before it.
-    pub(crate) fn alone(&self) -> Self {
-        Self { outgoing: Vec::new(), ..self.clone() }
+    /// Who believes the same certificates with the same pins, by other criteria otherwise: revocation, key sizes and
+    /// leniencies are never handed over.
+    pub(crate) fn under(&self, criteria: &Criteria) -> Self {
+        let trusted: Vec<_> = self.trusted.iter().cloned().collect();
+        let criteria = Criteria { pins: self.criteria.pins.clone(), ..criteria.clone() };
+        Self::new(&trusted, Arc::new(criteria), self.algorithms)
     }
 
     /// The certificates in the truststore.
@@ -93,15 +133,16 @@ impl Judge {
         self.trusted.iter()
     }
 
-    pub(crate) fn pins(&self) -> &[Fingerprint] {
-        &self.pins
+    pub(crate) fn pins(&self) -> &[Pin] {
+        &self.criteria.pins
     }
 
     /// The trusted certificates by which a peer with our trust would believe `chain`, ours, if it had no pins.
     pub(crate) fn vouchers(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Vec<&CertificateDer<'static>> {
         let Some((leaf, intermediates)) = chain.split_first() else { return Vec::new() };
         let believes = |certificate: &&CertificateDer<'static>| {
-            let only = Self::new(std::slice::from_ref(*certificate), Vec::new(), self.algorithms);
+            let criteria = Criteria { leniency: self.criteria.leniency, ..Criteria::default() };
+            let only = Self::new(std::slice::from_ref(*certificate), Arc::new(criteria), self.algorithms);
             [PeerRole::Server, PeerRole::Client]
                 .into_iter()
                 .any(|role| only.trusts(leaf, intermediates, role, now).is_ok())
@@ -133,6 +174,16 @@ impl Judge {
             })
     }
 
+    /// Until when a peer that is accepted now stays so by the clock alone; `None` if for ever.
+    pub(crate) fn accepts_until(&self, leaf: &CertificateDer<'_>, now: UnixTime) -> Option<UnixTime> {
+        let pinned = pins::end(&self.criteria.pins, leaf, now);
+        if self.criteria.leniency.expired && self.trusted.contains(leaf) {
+            return pinned;
+        }
+        let valid = usable::not_after(&parse(leaf).ok()?);
+        Some(pinned.map_or(valid, |pinned| pinned.min(valid)))
+    }
+
     /// Signature algorithms accepted in certificates and handshakes.
     pub(crate) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.algorithms
@@ -156,7 +207,7 @@ impl Judge {
         role: PeerRole,
         now: UnixTime,
     ) -> Result<(), Rejection> {
-        self.trusts(leaf, intermediates, role, now).and_then(|()| self.pinned(leaf))
+        self.trusts(leaf, intermediates, role, now).and_then(|()| pins::check(&self.criteria.pins, leaf, now))
     }
 
     fn trusts(
@@ -167,24 +218,117 @@ impl Judge {
         now: UnixTime,
     ) -> Result<(), Rejection> {
         if self.trusted.is_empty() {
-            return Err(Rejection::NoTruststore);
+            Err(Rejection::NoTruststore)
+        } else if self.trusted.contains(leaf) {
+            self.trusts_itself(leaf, intermediates, role, now)
+        } else {
+            self.trusts_chain(leaf, intermediates, role, now)
         }
-        if self.trusted.contains(leaf) {
-            return is_usable(leaf, role, now);
+    }
+
+    /// `leaf` lies in the truststore.
+    fn trusts_itself(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: PeerRole,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
+        let certificate = parse(leaf)?;
+        usable::check(&certificate, role, self.criteria.leniency, now)?;
+        check_key(Key::from_spki(certificate.public_key().raw), self.criteria.min_key)?;
+        let is_self_issued = is_self_issued(&certificate);
+        if !is_self_issued && !self.criteria.leniency.untrusted_issuer {
+            self.trusts_chain(leaf, intermediates, role, now).map_err(|rejection| match rejection {
+                Rejection::Untrusted => Rejection::UntrustedIssuer,
+                other => other,
+            })?;
         }
+        let known = || {
+            let presented = std::iter::once(leaf).chain(intermediates).map(AsRef::as_ref);
+            let known = presented.chain(self.trusted.iter().map(AsRef::as_ref));
+            let known: Vec<_> = known.filter_map(|der: &[u8]| X509Certificate::from_der(der).ok()).collect();
+            signers(leaf, &certificate, known.iter().map(|(_, issuer)| issuer), &self.algorithms)
+        };
+        // Who is trusted as such needs nobody's word, but is refused if its issuer (itself) takes it back.
+        self.criteria.crls.check(&certificate, known, !is_self_issued, &self.algorithms, now)
+    }
+
+    /// A trusted CA vouches for `leaf`.
+    fn trusts_chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: PeerRole,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
         let certificate = EndEntityCert::try_from(leaf).map_err(|error| rejection(error, role))?;
         let usage = match role {
             PeerRole::Client => KeyUsage::client_auth(),
             PeerRole::Server => KeyUsage::server_auth(),
         };
-        certificate
-            .verify_for_usage(self.algorithms.all, &self.anchors, intermediates, now, usage, None, None)
-            .map(|_path| ())
-            .map_err(|error| rejection(error, role))
+        // webpki goes on with other paths after a refusal, and its own error cannot carry the reason.
+        let refused = RefCell::new(None);
+        let accepts = |path: &VerifiedPath<'_>| {
+            self.accepts(path, now).map_err(|rejection| {
+                refused.replace(Some(rejection));
+                webpki::Error::CertRevoked
+            })
+        };
+        let path = certificate.verify_for_usage(
+            self.algorithms.all,
+            &self.anchors,
+            intermediates,
+            now,
+            usage,
+            None,
+            Some(&accepts),
+        );
+        match path {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match (refused.take(), error) {
+                (Some(refused), _) => refused,
+                (None, error @ webpki::Error::InvalidSignatureForPublicKey) => {
+                    self.weak_issuer(leaf, intermediates).unwrap_or_else(|| rejection(error, role))
+                }
+                (None, error) => rejection(error, role),
+            }),
+        }
     }
 
-    fn pinned(&self, leaf: &CertificateDer<'_>) -> Result<(), Rejection> {
-        if self.pins.is_empty() || self.pins.iter().any(|pin| pin.matches(leaf)) { Ok(()) } else { Err(Rejection::Pin) }
+    /// Keys and revocation along a path that is valid otherwise.
+    fn accepts(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), Rejection> {
+        let anchor_spki = path.anchor().subject_public_key_info.as_ref();
+        if let Some((_, rejection)) = self.revoked.iter().find(|(spki, _)| spki == anchor_spki) {
+            return Err(rejection.clone());
+        }
+        let anchor = Key::of_anchor(path.anchor());
+        check_key(anchor, self.criteria.min_key)?;
+        let intermediates = path.intermediate_certificates().map(|certificate| certificate.der());
+        let chain: Vec<CertificateDer<'_>> = std::iter::once(path.end_entity().der()).chain(intermediates).collect();
+        // From the anchor down, so that each certificate comes after its issuer's key.
+        let mut issuer = anchor;
+        for der in chain.iter().rev() {
+            let certificate = parse(der)?;
+            let key = Key::from_spki(certificate.subject_pki.raw);
+            check_key(key, self.criteria.min_key)?;
+            let issuers = || issuer.into_iter().collect();
+            self.criteria.crls.check(&certificate, issuers, true, &self.algorithms, now)?;
+            issuer = key;
+        }
+        Ok(())
+    }
+
+    /// The TLS library does not verify signatures of small RSA keys, and calls them wrong: the reason behind that.
+    fn weak_issuer(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<Rejection> {
+        let presented: Vec<_> = std::iter::once(leaf).chain(intermediates).filter_map(|der| parse(der).ok()).collect();
+        let trusted: Vec<_> = self.trusted.iter().filter_map(|der| parse(der).ok()).collect();
+        let is_issuer = |candidate: &&X509Certificate<'_>| {
+            presented.iter().any(|certificate| certificate.issuer().as_raw() == candidate.subject().as_raw())
+        };
+        let mut issuers = presented.iter().chain(&trusted).filter(is_issuer);
+        let mut keys = issuers.by_ref().map(|issuer| Key::from_spki(issuer.public_key().raw));
+        keys.find_map(|key| check_key(key, self.criteria.min_key).err())
     }
 }
 
@@ -192,7 +336,7 @@ impl fmt::Debug for Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Judge")
             .field("trusted", &self.trusted.len())
-            .field("pins", &self.pins)
+            .field("criteria", &self.criteria)
             .field("outgoing", &self.outgoing.len())
             .finish_non_exhaustive()
     }
@@ -207,55 +351,25 @@ impl PeerRole {
     }
 }
 
-/// Whether a trusted certificate may vouch for others: a CA, or of X.509 version 1, which cannot say.
-fn may_issue(certificate: &CertificateDer<'_>) -> bool {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
-    certificate.version() == X509Version::V1 || certificate.is_ca()
-}
-
-/// The checks on a certificate that is itself trusted: all that its owner and its issuer said about its use.
-fn is_usable(leaf: &CertificateDer<'_>, role: PeerRole, now: UnixTime) -> Result<(), Rejection> {
-    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|error| Rejection::Unusable(error.to_string()))?;
-    if certificate.version() != X509Version::V3 {
-        return Err(Rejection::Version1);
-    }
-    let unix =
-        |seconds: i64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds.try_into().unwrap_or(0)));
-    let not_before = unix(certificate.validity().not_before.timestamp());
-    let not_after = unix(certificate.validity().not_after.timestamp());
-    if now < not_before {
-        return Err(Rejection::NotYetValid { not_before });
-    }
-    if now > not_after {
-        return Err(Rejection::Expired { not_after });
-    }
-    for extension in certificate.extensions() {
-        let allowed = match extension.parsed_extension() {
-            ParsedExtension::KeyUsage(usage) => usage.digital_signature(),
-            ParsedExtension::ExtendedKeyUsage(usage) => {
-                usage.any
-                    || match role {
-                        PeerRole::Client => usage.client_auth,
-                        PeerRole::Server => usage.server_auth,
-                    }
-            }
-            // These speak about names, or about certificates below this one.
-            ParsedExtension::BasicConstraints(_)
-            | ParsedExtension::SubjectAlternativeName(_)
-            | ParsedExtension::NameConstraints(_) => true,
-            _ if extension.critical => {
-                return Err(Rejection::Unusable(format!("unknown critical extension {}", extension.oid)));
-            }
-            _ => true,
-        };
-        if !allowed {
-            return Err(Rejection::WrongUsage { role: role.name() });
-        }
-    }
-    Ok(())
+/// The keys among `candidates` that signed the certificate `der`.
+fn signers<'a: 'c, 'c>(
+    der: &[u8],
+    certificate: &X509Certificate<'_>,
+    candidates: impl Iterator<Item = &'c X509Certificate<'a>>,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Vec<Key<'a>> {
+    let Some(signed) = Signed::from_der(der) else { return Vec::new() };
+    candidates
+        .filter(|candidate| candidate.subject().as_raw() == certificate.issuer().as_raw())
+        .filter_map(|candidate| Key::from_spki(candidate.subject_pki.raw))
+        .filter(|key| signed.is_by(*key, algorithms))
+        .collect()
 }
 
 fn is_for(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Rejection> {
+    if parse(leaf)?.version() == X509Version::V1 {
+        return Err(Rejection::WrongName { expected: name.to_owned(), presented: Vec::new() }); // it cannot carry names
+    }
     EndEntityCert::try_from(leaf)
         .and_then(|certificate| certificate.verify_is_valid_for_subject_name(name))
         .map_err(|error| rejection(error, PeerRole::Server))

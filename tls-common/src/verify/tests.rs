@@ -1,13 +1,20 @@
 //! Which certificates are believed: the table of cases, mostly where Java's and webpki's answers differ.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod crl;
+mod java;
+mod keys;
+
 use std::time::Duration;
 
 use rcgen::{CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyUsagePurpose, date_time_ymd};
 use rustls::{crypto::aws_lc_rs, pki_types::pem::PemObject};
 
 use super::*;
-use crate::store::testing::{Pair, authority, leaf};
+use crate::{
+    MaterialError,
+    store::testing::{Pair, authority, leaf},
+};
 
 const CLIENT: PeerRole = PeerRole::Client;
 const SERVER: PeerRole = PeerRole::Server;
@@ -17,8 +24,13 @@ fn now() -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600))
 }
 
+fn judge_by(trusted: &[CertificateDer<'static>], criteria: Criteria) -> Judge {
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+    Judge::new(trusted, Arc::new(criteria), algorithms)
+}
+
 fn judge_with_pins(trusted: &[CertificateDer<'static>], pins: &[Fingerprint]) -> Judge {
-    Judge::new(trusted, pins.to_vec(), aws_lc_rs::default_provider().signature_verification_algorithms)
+    judge_by(trusted, Criteria { pins: pins.iter().copied().map(Pin::from).collect(), ..Criteria::default() })
 }
 
 fn judge(trusted: &[&Pair]) -> Judge {
@@ -261,7 +273,14 @@ fn a_rejection_survives_its_way_through_rustls() {
         Rejection::Expired { not_after: moment },
         Rejection::NotYetValid { not_before: moment },
         Rejection::WrongName { expected: ServerName::try_from("a").unwrap(), presented: vec!["b".into()] },
+        Rejection::UntrustedIssuer,
         Rejection::Pin,
+        Rejection::PinNotYet { not_before: moment },
+        Rejection::PinEnded { not_after: moment },
+        Rejection::Revoked { serial: None },
+        Rejection::RevocationUnknown,
+        Rejection::CrlExpired { next_update: moment },
+        Rejection::WeakKey { algorithm: "RSA", bits: 1024, minimum: 2048 },
         Rejection::BadSignature,
         Rejection::HandshakeSignature,
         Rejection::WrongUsage { role: "client" },
@@ -272,6 +291,9 @@ fn a_rejection_survives_its_way_through_rustls() {
     ] {
         assert_eq!(Rejection::from_tls(&rejection.clone().into()), Some(rejection));
     }
+    // The peer gets the alert "certificate revoked"; the serial number stays in our own log.
+    let revoked = rustls::Error::from(Rejection::Revoked { serial: Some("01".into()) });
+    assert_eq!(Rejection::from_tls(&revoked), Some(Rejection::Revoked { serial: None }));
     assert_eq!(Rejection::from_tls(&rustls::Error::NoCertificatesPresented), Some(Rejection::NoCertificate));
     assert_eq!(Rejection::from_tls(&rustls::Error::DecryptError), None);
 }

@@ -4,7 +4,7 @@
 
 use super::*;
 use std::time::Duration;
-use tls_common::{EstablishedConnections, ProtocolVersion};
+use tls_common::{EstablishedConnections, Leniency, ProtocolVersion};
 
 /// The settings of Flink's SSL page, word for word.
 const INTERNAL: &str = "\
@@ -164,6 +164,127 @@ fn pins_are_a_list() {
     let bundle = internal_bundle(&configuration).unwrap().unwrap();
     let expected: Vec<Fingerprint> = vec![sha1.parse().unwrap(), sha256.parse().unwrap()];
     assert_eq!(bundle.pins, expected);
+}
+
+#[test]
+fn pins_and_revocation_lists_can_be_files() {
+    let more = [
+        ("security.ssl.internal.cert.fingerprint-file", "/pins"),
+        ("security.ssl.crl", "/wide.pem"),
+        ("security.ssl.rest.crl", "/narrow.pem"),
+        ("security.ssl.rest.crl-strict", "true"),
+    ];
+    let internal = internal_bundle(&configuration(INTERNAL, &more)).unwrap().unwrap();
+    assert_eq!((internal.pins_file, internal.crl), (Some("/pins".into()), Some("/wide.pem".into())));
+    assert!(!internal.crl_strict);
+    let rest = configuration(REST, &more);
+    let client = rest_client_bundle(&rest).unwrap().unwrap();
+    assert_eq!((client.pins_file, client.crl), (None, Some("/narrow.pem".into())));
+    assert!(client.crl_strict);
+    let server = rest_server_bundle(&rest).unwrap().unwrap();
+    assert_eq!((server.crl, server.crl_strict), (None, false), "it judges nobody");
+}
+
+#[test]
+fn leniency_and_key_sizes_hold_for_all_bundles() {
+    let default = internal_bundle(&configuration(INTERNAL, &[])).unwrap().unwrap();
+    assert_eq!((default.leniency, default.min_key), (Leniency::default(), KeySizes::default()));
+    let more = [
+        ("security.ssl.lenient", "expired,untrusted-issuer"),
+        ("security.ssl.min-rsa-key-size", "3072"),
+        ("security.ssl.min-ec-key-size", "384"),
+    ];
+    let leniency = Leniency { expired: true, untrusted_issuer: true, ..Leniency::STRICT };
+    let internal = internal_bundle(&configuration(INTERNAL, &more)).unwrap().unwrap();
+    let client = rest_client_bundle(&configuration(REST, &more)).unwrap().unwrap();
+    for bundle in [internal, client] {
+        assert_eq!((bundle.leniency, bundle.min_key), (leniency, KeySizes { rsa: 3072, ec: 384 }));
+    }
+    let error = internal_bundle(&configuration(INTERNAL, &[("security.ssl.min-rsa-key-size", "1024")])).unwrap_err();
+    assert!(error.to_string().starts_with("`security.ssl.min-rsa-key-size: 1024`: "), "{error}");
+}
+
+/// All that comes of a configuration, in print.
+fn everything(configuration: &Configuration) -> String {
+    let switches =
+        [&options::PEKKO_SSL_ENABLED, &options::TASKMANAGER_DATA_SSL_ENABLED, &options::BLOB_SERVICE_SSL_ENABLED];
+    format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        internal_bundle(configuration).unwrap(),
+        rest_server_bundle(configuration).unwrap(),
+        rest_client_bundle(configuration).unwrap(),
+        reload_options(configuration).unwrap(),
+        connection_policy(configuration).unwrap(),
+        internal_limits(configuration).unwrap(),
+        switches.map(|switch| configuration.get(switch).unwrap()),
+        configuration.notes(),
+    )
+}
+
+/// An option that is read by nobody would be ignored in silence. What the values do then is shown by
+/// `tests/ssl_options.rs` and the tests of tls-common.
+#[test]
+fn every_tls_option_changes_something_by_each_of_its_keys() {
+    let base = [
+        ("security.ssl.enabled", "true"),
+        ("security.ssl.keystore", "/keystore"),
+        ("security.ssl.truststore", "/truststore"),
+        ("security.ssl.rest.authentication-enabled", "true"),
+        ("security.ssl.reload", "true"),
+    ];
+    let with = |key: &str, value: &str| {
+        let pairs = base.iter().copied().filter(|(known, _)| *known != key).chain([(key, value)]);
+        everything(&Configuration::from_pairs(pairs).unwrap())
+    };
+    let before = everything(&Configuration::from_pairs(base).unwrap());
+    let switches = ["pekko.ssl.enabled", "taskmanager.data.ssl.enabled", "blob.service.ssl.enabled"];
+    let mut count = 0;
+    for option in options::all() {
+        if !option.key().starts_with("security.ssl.") && !switches.contains(&option.key()) {
+            continue;
+        }
+        for key in option.keys() {
+            let sample = sample(option.key(), option.default());
+            assert_ne!(with(key, sample), before, "`{key}: {sample}` changes nothing");
+            count += 1;
+        }
+    }
+    assert!(count > 70, "only {count} keys were tried");
+}
+
+/// A value other than the default and the base configuration's.
+fn sample(key: &str, default: Option<&'static str>) -> &'static str {
+    if key.ends_with("-password") {
+        return "secret";
+    }
+    let (_, last) = key.rsplit_once('.').unwrap();
+    match last {
+        "enabled" if key.ends_with("internal.enabled") || key.ends_with("rest.enabled") => "false",
+        "authentication-enabled" | "reload" => "false",
+        "keystore"
+        | "truststore"
+        | "keystore-password-file"
+        | "truststore-password-file"
+        | "key-password-file"
+        | "fingerprint-file"
+        | "crl" => "/another",
+        "keystore-type" | "truststore-type" => "pem",
+        "fingerprint" => "a9993e364706816aba3e25717850c26c9cd0d89d",
+        "session-cache-size" => "7",
+        "protocol" => "TLSv1.3",
+        "algorithms" => "TLS_AES_128_GCM_SHA256",
+        "provider" => "OPENSSL",
+        "lenient" => "none",
+        "min-rsa-key-size" => "4096",
+        "min-ec-key-size" => "384",
+        "established-connections" => "renew",
+        _ => match default {
+            Some("true") => "false",
+            Some("false") => "true",
+            _ if last.ends_with("-timeout") || key.contains(".reload.") || last == "max-age" => "7 h",
+            _ => panic!("give `{key}` a sample value here, and show its effect in tests/ssl_options.rs"),
+        },
+    }
 }
 
 #[test]
