@@ -35,8 +35,8 @@ pub fn overflow_queue(scratch: &Path, meanwhile: impl FnOnce()) -> io::Result<()
         let _let_go = LetGo(&hold);
         fs::write(&files[0], b"x")?;
         hold.await_held()?;
-        // Two in turn: the kernel merges an event with an equal one before it. Each write is at least two events.
-        for _ in 0..queued / 2 {
+        // Two files in turn: the kernel merges an event with an equal one before it. Each write is two events or more.
+        for _ in 0..=queued / 3 {
             files.iter().try_for_each(|file| fs::write(file, b"x"))?;
         }
         meanwhile();

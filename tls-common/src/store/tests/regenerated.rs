@@ -52,7 +52,10 @@ fn stores_made_anew_read_as_the_committed_ones_do() {
         return;
     }
     let anew = tempfile::tempdir().unwrap();
-    let made = Command::new("sh").arg(format!("{FIXTURES}/make.sh")).arg(anew.path()).output().unwrap();
+    let mut script = Command::new("sh");
+    script.arg(format!("{FIXTURES}/make.sh")).arg(anew.path());
+    script.env("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"); // thirty short lives of a JVM
+    let made = script.output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let (committed, anew) = (outcomes(Path::new(FIXTURES)), outcomes(anew.path()));
     assert!(committed.len() > 30, "{:?}", committed.keys());
