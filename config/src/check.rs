@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn unsupported_security_options_say_what_to_do() {
-        for key in ["security.kerberos.login.keytab", "security.ssl.reload.overlap", "zookeeper.sasl.disable"] {
+        for key in ["security.kerberos.login.keytab", "historyserver.web.ssl.enabled", "zookeeper.sasl.disable"] {
             let error = unknown_key(key).unwrap_err();
             assert!(matches!(error, ConfigError::Unsupported { .. }), "{error}");
         }

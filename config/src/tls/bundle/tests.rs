@@ -267,6 +267,7 @@ fn sample(key: &str, default: Option<&'static str>) -> &'static str {
         | "truststore-password-file"
         | "key-password-file"
         | "fingerprint-file"
+        | "private-key"
         | "crl" => "/another",
         "keystore-type" | "truststore-type" => "pem",
         "fingerprint" => "a9993e364706816aba3e25717850c26c9cd0d89d",
@@ -277,6 +278,7 @@ fn sample(key: &str, default: Option<&'static str>) -> &'static str {
         "lenient" => "none",
         "min-rsa-key-size" => "4096",
         "min-ec-key-size" => "384",
+        "expiry-alarm" => "10 %",
         "established-connections" => "renew",
         _ => match default {
             Some("true") => "false",
