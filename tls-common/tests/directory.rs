@@ -56,8 +56,8 @@ async fn certificates_added_to_removed_from_and_replaced_in_the_directory_are_fo
     assert!(trusts(&context, &own) && !trusts(&context, &friend));
     // A file that holds no certificate makes no generation: the next number is that of the next real change.
     fs::write(ca.join("notes.txt"), "other notes").unwrap();
-    fs::write(ca.join("own.tmp"), own.cert_pem.clone() + &next.cert_pem).unwrap();
-    fs::rename(ca.join("own.tmp"), ca.join("own.pem")).unwrap();
+    fs::write(ca.join(".own.tmp"), own.cert_pem.clone() + &next.cert_pem).unwrap();
+    fs::rename(ca.join(".own.tmp"), ca.join("own.pem")).unwrap();
     support::until(&context, |_| trusts(&context, &next)).await;
     let before = context.status().generation;
     write_identity(root.path(), &next);
@@ -87,7 +87,8 @@ async fn links_of_the_directory_are_followed_to_where_they_lead() {
     generation(&context, 2).await;
     assert!(trusts(&context, &friend), "a Kubernetes swap");
     let late = Pair::new();
-    fs::write(root.path().join("elsewhere/other.pem"), &late.cert_pem).unwrap();
+    fs::write(root.path().join("elsewhere/other.tmp"), &late.cert_pem).unwrap();
+    fs::rename(root.path().join("elsewhere/other.tmp"), root.path().join("elsewhere/other.pem")).unwrap();
     generation(&context, 3).await;
     assert!(trusts(&context, &late), "a change where only a link leads");
 }

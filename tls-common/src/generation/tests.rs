@@ -200,6 +200,9 @@ fn contradictory_options_are_named() {
     assert!(error(Bundle::new(None, None).build()).contains("neither a keystore nor a truststore"));
     let no_trust = Bundle::new(Some(&own.keystore(&[])), None).client_auth(ClientAuth::Optional);
     assert!(error(no_trust.build()).contains("no truststore"));
+    let mut key_of_trust = Bundle::mutual(&own, &[&own]);
+    key_of_trust.options.truststore.as_mut().unwrap().private_key = Some("/tls/tls.key".into());
+    assert!(error(key_of_trust.build()).contains("only a keystore can have"));
     let mut no_protocol = Bundle::mutual(&own, &[&own]);
     no_protocol.options.protocols.clear();
     assert!(error(no_protocol.build()).contains("protocol"));

@@ -13,7 +13,7 @@ use crate::MaterialError;
 const MAX_FILES: usize = 1024;
 
 /// The files in `directory`, sorted. Names that start with a dot are skipped (Kubernetes keeps the real files under
-/// `..data`), so are sub-directories, whatever is no regular file, and links to nowhere: `openssl rehash` leaves them
+/// `..data`, and a copy still being written is best called so), so are sub-directories, whatever is no regular file, and links to nowhere: `openssl rehash` leaves them
 /// behind, and between the two steps of a Kubernetes update they are what a removed file looks like.
 pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>, MaterialError> {
     let mut files = Vec::new();

@@ -8,11 +8,11 @@
 use pkcs5::{
     AlgorithmIdentifierRef, Error, ObjectIdentifier,
     der::{self, Decode as _, ErrorKind, Reader as _, SliceReader, asn1::OctetStringRef},
-    pbes2::{Kdf, PBES2_OID, Parameters, ScryptParams},
+    pbes2::{Kdf, PBES2_OID, Parameters, SCRYPT_OID, ScryptParams},
 };
 use zeroize::Zeroizing;
 
-use super::ResolvedPasswords;
+use super::{ResolvedPasswords, split_once};
 use crate::{Secret, error::StoreFault};
 
 /// Rounds of PBKDF2: about a second.
@@ -90,13 +90,28 @@ fn check_cost(kdf: &Kdf) -> Result<(), StoreFault> {
         Kdf::Scrypt(parameters) => affordable_scrypt(parameters),
         _ => false,
     };
-    if affordable {
-        return Ok(());
+    if affordable { Ok(()) } else { Err(too_costly()) }
+}
+
+/// Refuses bytes in which scrypt is named with parameters that we would not run. For PKCS#12, whose reader would spend a
+/// GiB on them and does not survive N = 0; it bounds PBKDF2 as we do.
+pub(super) fn check_scrypt_within(bytes: &[u8]) -> Result<(), StoreFault> {
+    let mut rest = bytes;
+    while let Some((_, after)) = split_once(rest, SCRYPT_OID.as_bytes()) {
+        let parameters = SliceReader::new(after).and_then(|mut reader| ScryptParams::decode(&mut reader));
+        if parameters.is_ok_and(|parameters| !affordable_scrypt(&parameters)) {
+            return Err(too_costly());
+        }
+        rest = after;
     }
-    Err(StoreFault::Damaged(format!(
+    Ok(())
+}
+
+fn too_costly() -> StoreFault {
+    StoreFault::Damaged(format!(
         "its password costs too much to check: more than {MAX_ITERATIONS} iterations, or {} MiB of scrypt",
         MAX_SCRYPT_BYTES / (1024 * 1024)
-    )))
+    ))
 }
 
 /// N must be a power of two from 2 on; pkcs5 relies on it.

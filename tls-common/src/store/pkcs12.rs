@@ -5,12 +5,13 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use zeroize::Zeroizing;
 
-use super::{CertEntry, Contents, KeyEntry, ResolvedPasswords};
+use super::{CertEntry, Contents, KeyEntry, ResolvedPasswords, encrypted::check_scrypt_within};
 use crate::{Secret, error::StoreFault};
 
 /// Opens the store. The format has one password for everything, so a different key password can only be a mistake:
 /// if the store opens without it, it is not needed.
 pub(super) fn decode(bytes: &[u8], passwords: &ResolvedPasswords) -> Result<Contents, StoreFault> {
+    check_scrypt_within(bytes)?;
     let password = passwords.store.as_ref().or(passwords.key.as_ref());
     let archive = Pkcs12Archive::from_pkcs12(bytes, password.map_or("", Secret::expose))
         .map_err(|error| fault(error, passwords))?;

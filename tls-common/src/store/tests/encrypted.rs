@@ -101,10 +101,37 @@ fn what_would_cost_too_much_is_refused_before_it_runs() {
 fn encrypted_with(kdf: Kdf) -> Vec<u8> {
     let parameters = Parameters { kdf, encryption: pkcs5::pbes2::EncryptionScheme::Aes256Cbc { iv: [1; 16] } };
     let algorithm = pkcs5::EncryptionScheme::Pbes2(parameters).to_der().unwrap();
-    let data = [&[0x04, 32][..], &[9; 32]].concat();
-    let length = u8::try_from(algorithm.len() + data.len()).unwrap();
-    let header = if length < 0x80 { vec![0x30, length] } else { vec![0x30, 0x81, length] };
-    [header, algorithm, data].concat()
+    tlv(0x30, &[algorithm, tlv(0x04, &[9; 32])].concat())
+}
+
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let header = match (high, low) {
+        (0, 0..=0x7f) => vec![tag, low],
+        (0, _) => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    [&header, content].concat()
+}
+
+#[test]
+fn scrypt_inside_pkcs12_has_the_same_bounds() {
+    let pkcs7_data = [0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
+    let shrouded_key = [0x06, 11, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 2];
+    let data = |content: &[u8]| tlv(0x30, &[&pkcs7_data[..], &tlv(0xa0, &tlv(0x04, content))].concat());
+    let store = |cost_parameter| {
+        let salt = [7; 8].as_slice().try_into().unwrap();
+        let kdf =
+            Kdf::Scrypt(ScryptParams { salt, cost_parameter, block_size: 8, parallelization: 1, key_length: None });
+        let bag = tlv(0x30, &[&shrouded_key[..], &tlv(0xa0, &encrypted_with(kdf))].concat());
+        tlv(0x30, &[&[0x02, 1, 3][..], &data(&tlv(0x30, &data(&tlv(0x30, &bag))))].concat())
+    };
+    for cost_parameter in [0, 1 << 17, 1 << 20] {
+        let fault = store_fault(identity_of(&store(cost_parameter)));
+        assert!(matches!(&fault, StoreFault::Damaged(why) if why.contains("costs too much")), "{fault:?}");
+    }
+    let fault = store_fault(identity_of(&store(1 << 10)));
+    assert!(matches!(fault, StoreFault::WrongPassword), "the same store was tried: {fault:?}");
 }
 
 #[test]
