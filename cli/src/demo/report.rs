@@ -57,6 +57,10 @@ pub(super) struct EndpointReport {
     /// Connections that did not finish in time and were cut.
     pub(super) cut: u64,
     pub(super) probes: u64,
+    /// Probes that got an older certificate than an earlier one had.
+    pub(super) went_back: u64,
+    /// Probes that got a certificate that was never on disk.
+    pub(super) unknown_certificates: u64,
     pub(super) slowest_served_ms: u64,
     pub(super) last_old_byte_ms: u64,
     pub(super) listener_rebinds: u64,
@@ -85,6 +89,8 @@ impl EndpointReport {
             renewed: sum(|status| status.renewed),
             cut: sum(|status| status.killed),
             probes: seen(|port| port.probes),
+            went_back: seen(|port| port.follower.went_back),
+            unknown_certificates: seen(|port| port.follower.unknown),
             slowest_served_ms: millis(slowest),
             last_old_byte_ms: statuses.iter().map(|status| status.last_old_byte_ms).max().unwrap_or(0),
             listener_rebinds: sum(|status| status.listener_rebinds),
@@ -106,6 +112,8 @@ impl EndpointReport {
         none(self.failed_handshakes, "failed handshakes");
         none(self.refused_connects, "refused connects");
         none(self.cut, "connections cut because they did not finish in time");
+        none(self.went_back, "times an older certificate was served after a newer one");
+        none(self.unknown_certificates, "certificates that were never on disk");
         let mut soon = |ms: u64, what: &str| {
             if ms > millis(STALE_AFTER) {
                 findings.push(format!("{name}: {what} {ms} ms after its replacement"));
@@ -189,19 +197,7 @@ impl Report {
         findings.extend(errors.map(|(name, error)| format!("{name}: {error}")));
         let endpoints: Vec<_> = Kind::ALL.map(|kind| EndpointReport::of(kind, &processes, &probed)).into();
         endpoints.iter().for_each(|endpoint| endpoint.findings(rotations.total(), rotate_every, &mut findings));
-        for port in probed {
-            let name = port.kind.name();
-            findings.extend(port.failures);
-            if port.follower.went_back > 0 {
-                findings.push(format!(
-                    "{name}: an older certificate was served after a newer one, {} times",
-                    port.follower.went_back
-                ));
-            }
-            if port.follower.unknown > 0 {
-                findings.push(format!("{name}: {} certificates that were never on disk", port.follower.unknown));
-            }
-        }
+        findings.extend(probed.into_iter().flat_map(|port| port.failures));
         findings.extend(incidents);
         Self {
             passed: findings.is_empty(),
@@ -311,6 +307,8 @@ mod tests {
             renewed: 60,
             cut: 0,
             probes: 100,
+            went_back: 0,
+            unknown_certificates: 0,
             slowest_served_ms: 400,
             last_old_byte_ms: 350,
             listener_rebinds: 0,
@@ -338,6 +336,8 @@ mod tests {
             EndpointReport { failed_handshakes: 1, ..endpoint() },
             EndpointReport { refused_connects: 1, ..endpoint() },
             EndpointReport { cut: 1, ..endpoint() },
+            EndpointReport { went_back: 1, ..endpoint() },
+            EndpointReport { unknown_certificates: 1, ..endpoint() },
             EndpointReport { slowest_served_ms: 5_001, ..endpoint() },
             EndpointReport { last_old_byte_ms: 5_001, ..endpoint() },
             EndpointReport { probes: 0, ..endpoint() },
