@@ -164,6 +164,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_does_not_say_the_role_twice() {
+        assert_eq!(label(&process("10.0.0.7:35265-f82f99", "fe", None)), "taskmanager 10.0.0.7:35265-f82f99");
+        assert_eq!(label(&process("taskmanager-1", "fe", None)), "taskmanager-1");
+        assert_eq!(label(&process("", "fe", None)), "taskmanager");
+    }
+
+    #[test]
     fn who_has_not_followed_is_named() {
         let processes = [process("a", "0123456789abcdef", None), process("b", "fe", None), process("c", "fe", None)];
         assert_eq!(remarks(&processes), ["bundle internal: taskmanager a still or alone with 0123456789ab"]);
@@ -179,13 +186,6 @@ mod tests {
         assert_eq!(remarks.len(), 2);
         assert!(remarks[0].contains("goes on with generation 7: wrong password"), "{remarks:?}");
         assert!(remarks[1].contains("cannot be reached"), "{remarks:?}");
-    }
-
-    #[test]
-    fn a_name_does_not_say_the_role_twice() {
-        assert_eq!(label(&process("10.0.0.7:35265-f82f99", "fe", None)), "taskmanager 10.0.0.7:35265-f82f99");
-        assert_eq!(label(&process("taskmanager-1", "fe", None)), "taskmanager-1");
-        assert_eq!(label(&process("", "fe", None)), "taskmanager");
     }
 
     #[test]
