@@ -4,6 +4,8 @@
 //! binary `jobmanager`. So [`cluster`] starts whole clusters as children of its own executable, and [`rotation`] makes
 //! and replaces their certificates; tests use both.
 
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic when nobody listens: use commands::output")]
+
 pub mod cluster;
 mod commands;
 mod demo;

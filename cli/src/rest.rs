@@ -19,7 +19,7 @@ pub struct RestClient {
     connector: Connector,
     host: String,
     port: u16,
-    scheme: &'static str,
+    secure: bool,
 }
 
 impl RestClient {
@@ -34,13 +34,26 @@ impl RestClient {
             connector: endpoint.connector(&["http/1.1"]),
             host: configuration.get(&config::options::REST_ADDRESS)?,
             port: configuration.get(&config::options::REST_PORT)?,
-            scheme: if context.is_some() { "https" } else { "http" },
+            secure: context.is_some(),
         })
     }
 
-    /// `https://host:port`.
+    /// `https://host:port`, or `http://...` without TLS.
     pub fn url(&self) -> String {
-        format!("{}://{}:{}", self.scheme, self.host, self.port)
+        format!("{}://{}", if self.secure { "https" } else { "http" }, self.authority())
+    }
+
+    /// Whether it is HTTPS.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// GET, the answer parsed.
@@ -84,8 +97,7 @@ impl RestClient {
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, RestError> {
         let connection = self.connector.connect(&self.host, self.port).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
-        let mut request =
-            Request::builder().method(method).uri(path).header(HOST, format!("{}:{}", self.host, self.port));
+        let mut request = Request::builder().method(method).uri(path).header(HOST, self.authority());
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
@@ -140,6 +152,17 @@ pub enum RestError {
     /// The answer is not what this version expects: not our gateway, or another version.
     #[error("unexpected answer: {0}")]
     Json(serde_json::Error),
+}
+
+impl RestError {
+    /// Whether the same request may succeed a little later: nobody there, a broken connection, a cluster that is busy.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Http(_) | Self::Body(_) | Self::Timeout => true,
+            Self::Refused { status, .. } => *status == StatusCode::SERVICE_UNAVAILABLE,
+            Self::Config(_) | Self::Request(_) | Self::Json(_) => false,
+        }
+    }
 }
 
 /// Flink's shape of an error: `{"errors": ["..."]}`.

@@ -1,19 +1,14 @@
 //! The real `tidemill`: what people see who have no cluster yet.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-fn tidemill(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
-    command.args(arguments).env_remove("TIDEMILL_PROPERTIES").stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use common::{text, tidemill, tool};
 
 #[test]
 fn the_version_is_printed() {
@@ -40,6 +35,40 @@ fn without_a_gateway_there_is_one_line_that_says_so() {
 }
 
 #[test]
+fn what_is_wrong_with_an_argument_is_a_usage_error_and_asks_nobody() {
+    for (arguments, why) in [
+        (["info", "../overview", "--rest-url", "http://127.0.0.1:1"], "32 hexadecimal digits"),
+        (["cancel", "", "--rest-url", "http://127.0.0.1:1"], "32 hexadecimal digits"),
+        (["list", "--json", "--rest-url", "http://127.0.0.1:1/v1"], "scheme, host and port only"),
+        (["demo", "--seconds=1", "--rotate-every", "2s"], "longer than the job"),
+    ] {
+        let output = tidemill(&arguments);
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {errors}");
+        assert!(errors.contains(why), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
+fn an_option_that_does_not_exist_is_warned_of() {
+    let output = tidemill(&["list", "--rest-url", "http://127.0.0.1:1", "-Drest.prot=1"]);
+    let errors = text(&output.stderr);
+    assert!(errors.lines().next().unwrap().contains("did you mean `rest.port`?"), "{errors}");
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command.args(["tls", "init", "--dir"]).arg(scratch.path()).stdin(Stdio::null()).stdout(writer);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
 fn tls_init_refuses_to_overwrite_anything() {
     let scratch = tempfile::tempdir().unwrap();
     let directory = scratch.path().join("tls");
@@ -55,7 +84,7 @@ fn tls_init_refuses_to_overwrite_anything() {
 
 #[test]
 fn openssl_reads_every_store_that_tls_init_makes() {
-    if !openssl_is_there() {
+    if !tool("openssl", "version") {
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
@@ -63,6 +92,7 @@ fn openssl_reads_every_store_that_tls_init_makes() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     for (store, password, has_key) in [
         ("internal.keystore.p12", "internal-password", true),
+        ("internal.truststore.p12", "internal-password", false),
         ("rest.keystore.p12", "rest-password", true),
         ("rest.truststore.p12", "rest-password", false),
     ] {
@@ -80,15 +110,4 @@ fn openssl_reads_every_store_that_tls_init_makes() {
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
     entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
-}
-
-/// Whether `openssl` can be run; CI says that it must.
-fn openssl_is_there() -> bool {
-    let found = Command::new("openssl").arg("version").output().is_ok_and(|output| output.status.success());
-    let required = std::env::var("TIDEMILL_REQUIRE_TOOLS").is_ok_and(|value| value == "1");
-    assert!(found || !required, "`openssl` cannot be run");
-    if !found {
-        eprintln!("skipped: `openssl` cannot be run");
-    }
-    found
 }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 const CONFIG_FILE: &str = "config.yaml";
 
 /// The environment variable with more configuration, in the same form as the file (like Flink's `FLINK_PROPERTIES`).
-const PROPERTIES_VARIABLE: &str = "TIDEMILL_PROPERTIES";
+pub const PROPERTIES_VARIABLE: &str = "TIDEMILL_PROPERTIES";
 
 /// What secrets are shown as.
 pub(crate) const MASK: &str = "******";
@@ -62,6 +62,14 @@ impl Configuration {
             }
         };
         Self::load_from(dir, environment.as_ref().map(|text| text.as_str()), overrides)
+    }
+
+    /// Reads `dir/config.yaml` alone: for who has written it himself, and wants nobody to have the last word.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn read(dir: &Path) -> Result<Self, ConfigError> {
+        Self::load_from(dir, None, &[])
     }
 
     /// A configuration of just these pairs, checked in the same way.

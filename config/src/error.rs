@@ -103,4 +103,13 @@ pub enum ConfigError {
         #[source]
         error: io::Error,
     },
+    /// Standard input is not the pipe that it should be.
+    #[error("`{key}`: standard input is no pipe from a parent process ({error}); remove the option")]
+    NoParent {
+        /// The key that asks for one.
+        key: &'static str,
+        /// What the operating system said.
+        #[source]
+        error: io::Error,
+    },
 }

@@ -23,7 +23,7 @@ pub mod tls;
 pub mod value;
 mod yaml;
 
-pub use configuration::Configuration;
+pub use configuration::{Configuration, PROPERTIES_VARIABLE};
 pub use error::ConfigError;
 pub use option::{ConfigOption, OptionInfo};
 pub use value::{ConfigValue, DataTransport, LogFormat, MemorySize, OrDefault, Refusal};

@@ -5,20 +5,26 @@
 //!             /run/<process>.json  written by each process when it is ready: pid and addresses
 //!             /log/<process>.log   its standard error and output
 //!             /blobs/              the blob server's files
+//!             /lock                held by the cluster that uses the directory
 //! ```
+//!
+//! The processes end with this one, even if it is killed. `TIDEMILL_PROPERTIES` does not reach them.
 
 mod config_file;
 mod process;
 
 use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use config::{ConfigError, Configuration};
 use futures::future::{self, FutureExt};
 
+use process::at;
 pub use process::{Process, Role};
 
 /// What to start and where.
@@ -43,15 +49,18 @@ pub struct ClusterOptions {
 pub struct Cluster {
     directory: PathBuf,
     processes: Vec<Process>,
+    /// Locked; the system unlocks it when we end, however that happens.
+    _lock: File,
 }
 
 impl Cluster {
     /// Starts blob server, JobManager, TaskManagers and REST gateway, each when the one before is ready.
     ///
     /// # Errors
-    /// The first process that does not become ready ends the others.
+    /// The directory is another cluster's. The first process that does not become ready ends the others.
     pub async fn start(options: ClusterOptions) -> Result<Self, ClusterError> {
         let directory = options.directory;
+        let lock = lock(&directory)?;
         let mut settings = base_settings(&directory, options.slots, options.rest_port);
         settings.extend(options.settings);
 
@@ -62,7 +71,7 @@ impl Cluster {
         }
         roles.push((Role::RestGateway, Role::RestGateway.name().to_owned()));
 
-        let mut cluster = Self { directory, processes: Vec::with_capacity(roles.len()) };
+        let mut cluster = Self { directory, processes: Vec::with_capacity(roles.len()), _lock: lock };
         for (role, name) in roles {
             config_file::write(&cluster.config_dir(), &settings)?;
             match Process::start(&options.executable, role, name, &cluster.directory).await {
@@ -79,6 +88,14 @@ impl Cluster {
         // Complete now: a process started by hand, and the CLI, find everybody by this file.
         config_file::write(&cluster.config_dir(), &settings)?;
         Ok(cluster)
+    }
+
+    /// What the processes are configured with, complete with their ports.
+    ///
+    /// # Errors
+    /// The file is not there any more, or was edited.
+    pub fn configuration(&self) -> Result<Configuration, ConfigError> {
+        Configuration::read(&self.config_dir())
     }
 
     /// The directory to give to `--config-dir`.
@@ -129,6 +146,12 @@ impl Cluster {
 /// Why a cluster did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
+    /// The caller's fault: two clusters would overwrite each other's files.
+    #[error("{directory} is already used by another cluster: stop that one, or choose another directory")]
+    InUse {
+        /// The cluster's directory.
+        directory: PathBuf,
+    },
     /// The machine's fault: the executable, a directory or a log cannot be used.
     #[error("{path}: {cause}")]
     Io {
@@ -164,6 +187,18 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a process may take from SIGTERM to its end: the default drain grace and a little more.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Makes the directory ours, until the file is dropped.
+fn lock(directory: &Path) -> Result<File, ClusterError> {
+    fs::create_dir_all(directory).map_err(at(directory))?;
+    let path = directory.join("lock");
+    let file = File::create(&path).map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ClusterError::InUse { directory: directory.to_owned() }),
+        Err(TryLockError::Error(cause)) => Err(at(&path)(cause)),
+    }
+}
+
 fn base_settings(directory: &Path, slots: usize, rest_port: u16) -> BTreeMap<String, String> {
     let blobs = directory.join("blobs").display().to_string();
     let (slots, rest_port) = (slots.to_string(), rest_port.to_string());
@@ -198,19 +233,22 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_process_that_ends_at_once_is_quoted() {
-        let scratch = tempfile::tempdir().unwrap();
-        let options = ClusterOptions {
-            // Takes the role for the name of a script, which is not there.
-            executable: PathBuf::from("/bin/sh"),
-            directory: scratch.path().to_owned(),
+    fn options(executable: &str, directory: &Path) -> ClusterOptions {
+        ClusterOptions {
+            executable: PathBuf::from(executable),
+            directory: directory.to_owned(),
             task_managers: 1,
             slots: 1,
             rest_port: 0,
             settings: Vec::new(),
-        };
-        let error = Cluster::start(options).await.unwrap_err();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_at_once_is_quoted() {
+        let scratch = tempfile::tempdir().unwrap();
+        // Takes the role for the name of a script, which is not there.
+        let error = Cluster::start(options("/bin/sh", scratch.path())).await.unwrap_err();
         let ClusterError::Ended { process, last_words, .. } = error else { panic!("{error}") };
         assert_eq!(process, "blob-server");
         assert!(last_words.contains("blob-server"), "{last_words}");
@@ -219,15 +257,19 @@ mod tests {
     #[tokio::test]
     async fn an_executable_that_is_not_there_is_named() {
         let scratch = tempfile::tempdir().unwrap();
-        let options = ClusterOptions {
-            executable: scratch.path().join("tidemill"),
-            directory: scratch.path().to_owned(),
-            task_managers: 1,
-            slots: 1,
-            rest_port: 0,
-            settings: Vec::new(),
-        };
-        let error = Cluster::start(options).await.unwrap_err();
-        assert!(error.to_string().contains("tidemill"), "{error}");
+        let error = Cluster::start(options("/nowhere/tidemill", scratch.path())).await.unwrap_err();
+        assert!(error.to_string().contains("/nowhere/tidemill"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_directory_belongs_to_one_cluster_at_a_time() {
+        let scratch = tempfile::tempdir().unwrap();
+        let first = lock(scratch.path()).unwrap();
+        let error = Cluster::start(options("/bin/sh", scratch.path())).await.unwrap_err();
+        assert!(matches!(error, ClusterError::InUse { .. }), "{error}");
+        assert!(!scratch.path().join("conf").exists(), "the first one's configuration was overwritten");
+        drop(first);
+        let error = Cluster::start(options("/bin/sh", scratch.path())).await.unwrap_err();
+        assert!(matches!(error, ClusterError::Ended { .. }), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{sleep, timeout};
 
 use super::{ClusterError, START_TIMEOUT};
@@ -48,6 +48,8 @@ pub struct Process {
     name: String,
     child: Child,
     ready: Ready,
+    /// Its standard input: the process ends when we do, and the system closes this, however that happens.
+    _lifeline: Option<ChildStdin>,
 }
 
 /// What a process writes into `process.ready-file`.
@@ -68,12 +70,20 @@ impl Process {
         let log = directory.join("log").join(format!("{name}.log"));
         let output = prepare(&ready_file, &log)?;
         let errors = output.try_clone().map_err(at(&log))?;
-        let mut child = Command::new(executable)
+        let mut command = Command::new(executable);
+        command
             .arg(role.name())
             .arg("--config-dir")
             .arg(directory.join("conf"))
             .arg(format!("-Dprocess.ready-file={}", ready_file.display()))
-            .stdin(Stdio::null())
+            .arg("-Dprocess.exit-with-parent=true");
+        if role == Role::TaskManager {
+            command.arg(format!("-Dtaskmanager.resource-id={name}"));
+        }
+        let mut child = command
+            // It would win over our ports and certificates.
+            .env_remove(config::PROPERTIES_VARIABLE)
+            .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors)
             // Ctrl-C is for us; the children end in our order.
@@ -81,6 +91,8 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .map_err(at(executable))?;
+        // Taken away, because waiting for the child would close it.
+        let lifeline = child.stdin.take();
         let ready = tokio::select! {
             status = child.wait() => {
                 let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -89,7 +101,7 @@ impl Process {
             ready = timeout(START_TIMEOUT, until_ready(&ready_file)) => ready,
         };
         match ready {
-            Ok(Ok(ready)) => Ok(Self { role, name, child, ready }),
+            Ok(Ok(ready)) => Ok(Self { role, name, child, ready, _lifeline: lifeline }),
             Ok(Err(cause)) => Err(ClusterError::Io { path: ready_file, cause }),
             Err(_) => Err(ClusterError::NotReady { process: name, log }),
         }
@@ -100,7 +112,7 @@ impl Process {
         self.role
     }
 
-    /// The role's name; TaskManagers have a number behind it.
+    /// The role's name; TaskManagers have a number behind it, and it is their id in the cluster.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -165,7 +177,7 @@ fn last_words(log: &Path) -> String {
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
     let path = path.to_owned();
     move |cause| ClusterError::Io { path, cause }
 }

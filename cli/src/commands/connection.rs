@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use config::Configuration;
 use http::Uri;
 
+use super::warn_of;
 use crate::rest::RestClient;
 
 #[derive(Debug, clap::Args)]
@@ -13,9 +14,9 @@ pub(super) struct Connection {
     /// Directory of the cluster's config.yaml, for its address and truststore
     #[arg(long, value_name = "DIR", default_value = "conf", conflicts_with = "rest_url")]
     config_dir: PathBuf,
-    /// Address of the REST gateway, instead of a configuration
-    #[arg(long, value_name = "URL")]
-    rest_url: Option<Uri>,
+    /// Address of the REST gateway, instead of a configuration: http(s)://host, and :port unless it is the usual one
+    #[arg(long, value_name = "URL", value_parser = gateway)]
+    rest_url: Option<Gateway>,
     /// PEM file or truststore without a password with the gateway's CA, for --rest-url
     #[arg(long, value_name = "FILE", requires = "rest_url")]
     cacert: Option<PathBuf>,
@@ -34,31 +35,34 @@ pub(super) struct Common {
     pub(super) json: bool,
 }
 
+/// What a URL says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Gateway {
+    host: String,
+    port: u16,
+    secure: bool,
+}
+
 impl Connection {
     pub(super) async fn client(&self) -> anyhow::Result<RestClient> {
         let configuration = match &self.rest_url {
-            Some(url) => Configuration::from_pairs(self.options_for(url)?)?,
+            Some(gateway) => Configuration::from_pairs(self.options_for(gateway)?)?,
             None => Configuration::load(&self.config_dir, &self.settings)?,
         };
+        warn_of(&configuration);
         Ok(RestClient::from_config(&configuration).await?)
     }
 
     /// The options that a URL and a CA file stand for.
-    fn options_for(&self, url: &Uri) -> anyhow::Result<Vec<(String, String)>> {
-        let host = url.host().context("--rest-url needs a host, as in https://localhost:8081")?;
-        let secure = match url.scheme_str() {
-            Some("https") | None => true,
-            Some("http") => false,
-            Some(other) => bail!("--rest-url cannot be {other}: use https or http"),
-        };
+    fn options_for(&self, gateway: &Gateway) -> anyhow::Result<Vec<(String, String)>> {
         let mut options = vec![
-            ("rest.address".to_owned(), host.trim_matches(['[', ']']).to_owned()),
-            ("rest.port".to_owned(), url.port_u16().unwrap_or(DEFAULT_PORT).to_string()),
-            ("security.ssl.rest.enabled".to_owned(), secure.to_string()),
+            ("rest.address".to_owned(), gateway.host.clone()),
+            ("rest.port".to_owned(), gateway.port.to_string()),
+            ("security.ssl.rest.enabled".to_owned(), gateway.secure.to_string()),
         ];
         match &self.cacert {
             Some(file) => options.push((TRUSTSTORE.to_owned(), file.display().to_string())),
-            None if secure && !self.settings.iter().any(|(key, _)| key == TRUSTSTORE) => {
+            None if gateway.secure && !self.settings.iter().any(|(key, _)| key == TRUSTSTORE) => {
                 bail!("--rest-url with https needs --cacert, to know whom to believe");
             }
             None => {}
@@ -68,14 +72,31 @@ impl Connection {
     }
 }
 
+fn gateway(text: &str) -> Result<Gateway, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{error}; expected https://host:port"))?;
+    let (secure, usual_port) = match url.scheme_str() {
+        Some("https") | None => (true, 443),
+        Some("http") => (false, 80),
+        Some(other) => return Err(format!("it cannot be {other}: use https or http")),
+    };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    if host.is_empty() {
+        return Err("it has no host; expected https://host:port".to_owned());
+    }
+    // A gateway behind a path would need a proxy that takes the path off, and every request to have it.
+    let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    if has_user || url.path_and_query().is_some_and(|path| path != "/") {
+        return Err("give scheme, host and port only, as in https://localhost:8081".to_owned());
+    }
+    Ok(Gateway { host, port: url.port_u16().unwrap_or(usual_port), secure })
+}
+
 pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected key=value")?;
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
 const TRUSTSTORE: &str = "security.ssl.rest.truststore";
-/// The REST port if the URL names none, as in `rest.port`.
-const DEFAULT_PORT: u16 = 8081;
 
 #[cfg(test)]
 mod tests {
@@ -83,27 +104,39 @@ mod tests {
 
     use super::*;
 
-    fn options(url: &str) -> anyhow::Result<Vec<(String, String)>> {
-        let connection = Connection {
-            config_dir: PathBuf::from("conf"),
-            rest_url: Some(url.parse().unwrap()),
-            cacert: Some(PathBuf::from("ca.pem")),
-            settings: Vec::new(),
-        };
-        connection.options_for(connection.rest_url.as_ref().unwrap())
+    fn parsed(url: &str) -> Option<(String, u16, bool)> {
+        gateway(url).ok().map(|gateway| (gateway.host, gateway.port, gateway.secure))
     }
 
     #[test]
-    fn a_url_stands_for_options() {
-        let options = options("https://[::1]:9000").unwrap();
-        let expected = [("rest.address", "::1"), ("rest.port", "9000"), ("security.ssl.rest.enabled", "true")];
-        for (key, value) in expected {
-            assert!(options.contains(&(key.to_owned(), value.to_owned())), "{options:?}");
+    fn the_scheme_tells_the_port_unless_the_url_does() {
+        assert_eq!(parsed("https://gateway.example.org"), Some(("gateway.example.org".to_owned(), 443, true)));
+        assert_eq!(parsed("http://gateway.example.org/"), Some(("gateway.example.org".to_owned(), 80, false)));
+        assert_eq!(parsed("https://[::1]:9000"), Some(("::1".to_owned(), 9000, true)));
+        assert_eq!(parsed("localhost:8081"), Some(("localhost".to_owned(), 8081, true)));
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused() {
+        for url in
+            ["https://localhost/v1", "https://localhost?a=b", "https://me@localhost", "ftp://localhost", "/v1", ""]
+        {
+            assert_eq!(parsed(url), None, "{url}");
         }
     }
 
     #[test]
-    fn other_schemes_are_refused() {
-        assert!(options("ftp://localhost").is_err());
+    fn a_url_stands_for_options() {
+        let connection = Connection {
+            config_dir: PathBuf::from("conf"),
+            rest_url: None,
+            cacert: Some(PathBuf::from("ca.pem")),
+            settings: Vec::new(),
+        };
+        let options = connection.options_for(&gateway("https://[::1]:9000").unwrap()).unwrap();
+        let expected = [("rest.address", "::1"), ("rest.port", "9000"), ("security.ssl.rest.enabled", "true")];
+        for (key, value) in expected {
+            assert!(options.contains(&(key.to_owned(), value.to_owned())), "{options:?}");
+        }
     }
 }

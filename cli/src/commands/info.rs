@@ -2,15 +2,17 @@
 
 use std::process::ExitCode;
 
+use proto::ids::JobId;
 use rest_gateway::dto::JobDetails;
 
 use super::connection::Common;
+use super::output::{print, say};
 use super::table::{Table, count, millis};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The job's id: 32 hex digits
-    job: String,
+    job: JobId,
     #[command(flatten)]
     common: Common,
 }
@@ -19,11 +21,11 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let client = arguments.common.connection.client().await?;
     let path = format!("/v1/jobs/{}", arguments.job);
     if arguments.common.json {
-        println!("{:#}", client.get::<serde_json::Value>(&path).await?);
+        say(format_args!("{:#}", client.get::<serde_json::Value>(&path).await?))?;
         return Ok(ExitCode::SUCCESS);
     }
     let job: JobDetails = client.get(&path).await?;
-    println!("{}  {}  {}  {}\n", job.jid, job.state, millis(job.duration), job.name);
+    say(format_args!("{}  {}  {}  {}\n", job.jid, job.state, millis(job.duration), job.name))?;
     let mut table =
         Table::new(["STATUS", "PARALLELISM", "RECORDS IN", "RECORDS OUT", "BYTES IN", "BYTES OUT", "VERTEX"]);
     for vertex in job.vertices {
@@ -38,9 +40,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             vertex.name,
         ]);
     }
-    print!("{table}");
-    if let Some(cause) = client.cause(&arguments.job).await? {
-        println!("\n{cause}");
+    print(table)?;
+    if let Some(cause) = client.cause(&arguments.job.to_string()).await? {
+        say(format_args!("\n{cause}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

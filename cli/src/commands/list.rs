@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use rest_gateway::dto::JobsOverview;
 
 use super::connection::Common;
+use super::output::{print, say};
 use super::table::{Table, millis};
 
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let client = arguments.common.connection.client().await?;
     if arguments.common.json {
-        println!("{:#}", client.get::<serde_json::Value>(PATH).await?);
+        say(format_args!("{:#}", client.get::<serde_json::Value>(PATH).await?))?;
         return Ok(ExitCode::SUCCESS);
     }
     let overview: JobsOverview = client.get(PATH).await?;
@@ -26,7 +27,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let tasks = format!("{}/{}", tasks("running"), tasks("total"));
         table.row([job.jid, job.state, millis(job.duration), tasks, job.name]);
     }
-    print!("{table}");
+    print(table)?;
     Ok(ExitCode::SUCCESS)
 }
 

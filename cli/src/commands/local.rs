@@ -6,8 +6,11 @@ use std::process::ExitCode;
 
 use super::connection::setting;
 use super::interrupt::Interrupt;
+use super::output::{note, say};
 use super::tls_init::{self, Wanted};
-use crate::cluster::{Cluster, ClusterOptions, Role};
+use super::warn_of;
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::rest::RestClient;
 use crate::rotation::{Validity, create_dir};
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +27,7 @@ pub(super) struct Arguments {
     /// Port of the REST endpoint; 0 = any
     #[arg(long, default_value_t = 8081)]
     rest_port: u16,
-    /// A configuration option for all processes
+    /// A configuration option for all processes; the environment's TIDEMILL_PROPERTIES is not theirs
     #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
 }
@@ -49,15 +52,20 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         cluster = Cluster::start(options) => cluster?,
         () = interrupt.received() => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
     };
-    welcome(&cluster, &directory.join("tls").join(tls_init::CA_PEM));
+    welcome(&cluster, &directory.join("tls").join(tls_init::CA_PEM)).await?;
 
+    let mut whole = true;
     while !cluster.processes().is_empty() {
         tokio::select! {
-            () = interrupt.received() => return Ok(stop(cluster, interrupt).await),
-            (name, status) = cluster.ended() => match status {
-                Ok(status) => eprintln!("{name} has ended: {status}"),
-                Err(error) => eprintln!("{name} has ended: {error}"),
-            },
+            () = interrupt.received() => {
+                let stopped = stop(cluster, interrupt).await;
+                return Ok(if whole { stopped } else { ExitCode::FAILURE });
+            }
+            (name, status) = cluster.ended() => {
+                whole = false;
+                let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                note(format_args!("{name} has ended: {status}"));
+            }
         }
     }
     Ok(ExitCode::FAILURE)
@@ -65,10 +73,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 /// Stops the cluster; a second interrupt kills it.
 async fn stop(cluster: Cluster, mut interrupt: Interrupt) -> ExitCode {
-    eprintln!("stopping");
+    note("stopping");
     tokio::select! {
         unclean = cluster.stop() => {
-            unclean.iter().for_each(|name| eprintln!("{name} did not end cleanly; see its log"));
+            unclean.iter().for_each(|name| note(format_args!("{name} did not end cleanly; see its log")));
             if unclean.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         () = interrupt.received() => ExitCode::from(EXIT_INTERRUPTED),
@@ -84,18 +92,20 @@ fn identities_in(directory: &Path) -> anyhow::Result<Vec<(String, String)>> {
     Ok(tls_init::settings(&directory, Wanted::Both))
 }
 
-fn welcome(cluster: &Cluster, ca_pem: &Path) {
-    let config_dir = cluster.config_dir();
+/// Says who runs, and how to talk to the cluster from any directory.
+async fn welcome(cluster: &Cluster, ca_pem: &Path) -> anyhow::Result<()> {
+    let configuration = cluster.configuration()?;
+    warn_of(&configuration);
     for process in cluster.processes() {
-        println!("{:<16} pid {}", process.name(), process.id().unwrap_or_default());
+        say(format_args!("{:<16} pid {}", process.name(), process.id().unwrap_or_default()))?;
     }
-    for address in cluster.addresses(Role::RestGateway, "rest") {
-        let url = format!("https://localhost:{}", address.port());
-        println!("\n{url}");
-        println!("  curl --cacert {} {url}/v1/overview", ca_pem.display());
-        println!("  tidemill list --config-dir {}", config_dir.display());
-    }
-    println!("logs in {}; Ctrl-C stops the cluster", cluster.log_dir().display());
+    let client = RestClient::from_config(&configuration).await?;
+    let (url, config_dir) = (client.url(), cluster.config_dir());
+    let cacert = if client.is_secure() { format!("--cacert {} ", ca_pem.display()) } else { String::new() };
+    say(format_args!("\n{url}"))?;
+    say(format_args!("  curl {cacert}{url}/v1/overview"))?;
+    say(format_args!("  {} list --config-dir {}", env::current_exe()?.display(), config_dir.display()))?;
+    say(format_args!("logs in {}; Ctrl-C stops the cluster", cluster.log_dir().display()))
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -6,18 +6,22 @@ mod info;
 pub(crate) mod interrupt;
 mod list;
 pub(crate) mod local;
+pub(crate) mod output;
 mod role;
 mod run;
 pub(crate) mod table;
 mod tls_init;
-mod tls_status;
+pub(crate) mod tls_status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use config::Configuration;
 
 use crate::cluster::Role;
 use crate::demo;
+use output::note;
 
 #[derive(Debug, Parser)]
 #[command(name = "tidemill", version, about, long_about = None)]
@@ -65,13 +69,25 @@ enum TlsCommand {
 /// Runs the command line of this process. Exit codes: 0 done, 1 failed (one line on standard error says why), 64 wrong
 /// arguments.
 pub fn main() -> ExitCode {
-    match Arguments::try_parse() {
+    match Arguments::try_parse().and_then(Arguments::checked) {
         Ok(arguments) => dispatch(arguments.command),
         Err(error) => {
             // Help and version are "errors" that belong on standard output; if that is closed there is nobody to tell.
             let _ = error.print();
             if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
         }
+    }
+}
+
+impl Arguments {
+    /// What clap cannot check: arguments that only make sense together.
+    fn checked(self) -> Result<Self, clap::Error> {
+        match &self.command {
+            Command::Demo(demo) => demo.check(),
+            _ => Ok(()),
+        }
+        .map_err(|why| Self::command().error(ErrorKind::ValueValidation, why))?;
+        Ok(self)
     }
 }
 
@@ -99,18 +115,24 @@ fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode
 
 fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("tidemill: {}", in_one_line(&error));
+        note(format_args!("tidemill: {}", in_one_line(&error)));
         ExitCode::FAILURE
     })
 }
 
-/// An error and its causes, without those whose words the error repeats.
+/// An error and its causes, without those whose words the error repeats and without line breaks.
 fn in_one_line(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match line.as_str() {
+    let line = error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match line.as_str() {
         "" => cause,
         said if said.contains(&cause) => line,
         said => format!("{said}: {cause}"),
-    })
+    });
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Says on standard error what is not as the configuration asks for; services log the same.
+pub(crate) fn warn_of(configuration: &Configuration) {
+    configuration.warnings().iter().for_each(|warning| note(format_args!("tidemill: warning: {warning}")));
 }
 
 /// "Command line usage error", as in `sysexits.h`.
@@ -118,14 +140,36 @@ const EX_USAGE: u8 = 64;
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn a_cause_is_told_once() {
         let error = anyhow::anyhow!("file not found").context("cannot read a: file not found").context("cannot start");
         assert_eq!(in_one_line(&error), "cannot start: cannot read a: file not found");
+    }
+
+    #[test]
+    fn a_cause_of_several_lines_becomes_one() {
+        let error = anyhow::anyhow!("expected one of:\n    a\n    b\n").context("cannot plan");
+        assert_eq!(in_one_line(&error), "cannot plan: expected one of: a b");
+    }
+
+    #[test]
+    fn the_demo_refuses_to_last_shorter_than_the_first_rotation() {
+        let demo = |every: &str| {
+            let arguments = ["tidemill", "demo", "--seconds", "3", "--rotate-every", every];
+            Arguments::try_parse_from(arguments).and_then(Arguments::checked).map(drop).map_err(|error| error.kind())
+        };
+        assert_eq!(demo("3s"), Ok(()));
+        assert_eq!(demo("4s"), Err(ErrorKind::ValueValidation));
+    }
+
+    #[test]
+    fn a_job_id_is_checked_before_anybody_is_asked() {
+        let cancel = |id: &str| Arguments::try_parse_from(["tidemill", "cancel", id]).map(drop);
+        assert!(cancel("0123456789abcdef0123456789ABCDEF").is_ok());
+        let error = cancel("../overview").map_err(|error| error.to_string());
+        assert!(error.as_ref().is_err_and(|error| error.contains("32 hexadecimal digits")), "{error:?}");
     }
 
     #[test]

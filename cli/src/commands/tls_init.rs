@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::output::say;
 use crate::rotation::{
     FileSet, InternalBundle, LOOPBACK, RestBundle, Validity, create_dir, create_files, keystore, random_password,
 };
@@ -36,15 +37,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         _ => Wanted::Both,
     };
     let directory = make(&arguments.dir, wanted, &arguments.hosts, Validity::days(arguments.days))?;
-    println!(
-        "Made. Copy the directory to every host, beside its config.yaml: the internal.* files and rest.truststore.p12 with"
-    );
-    println!(
-        "their password files; rest.keystore.p12 only to the REST gateway; rest-ca.p12 to nobody. Add to each config.yaml:\n"
-    );
+    say(
+        "Made. Copy the directory to every host, beside its config.yaml: the internal.* files and rest.truststore.p12 with\n\
+         their password files; rest.keystore.p12 only to the REST gateway; rest-ca.p12 to nobody. Add to each config.yaml:\n",
+    )?;
     // Relative to config.yaml, so that the lines are the same on every host.
     for (key, value) in settings(Path::new(directory.file_name().unwrap_or_default()), wanted) {
-        println!("{key}: {value}");
+        say(format_args!("{key}: {value}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -79,7 +78,7 @@ pub(super) fn make(directory: &Path, wanted: Wanted, hosts: &[String], validity:
 
 /// What a `config.yaml` says about the identities that [`make`] has made in `directory`.
 pub(super) fn settings(directory: &Path, wanted: Wanted) -> Vec<(String, String)> {
-    let internal = (wanted != Wanted::Rest).then(|| InternalBundle::settings(directory, 0));
+    let internal = (wanted != Wanted::Rest).then(|| InternalBundle::settings(directory));
     let rest = (wanted != Wanted::Internal).then(|| RestBundle::settings(directory));
     internal.into_iter().chain(rest).flatten().collect()
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rest_gateway::dto::{ProcessTls, TlsReport};
 
 use super::connection::Common;
+use super::output::{print, say};
 use super::table::{Table, duration};
 
 #[derive(Debug, clap::Args)]
@@ -18,16 +19,15 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let client = arguments.common.connection.client().await?;
     if arguments.common.json {
-        println!("{:#}", client.get::<serde_json::Value>(PATH).await?);
+        say(format_args!("{:#}", client.get::<serde_json::Value>(PATH).await?))?;
         return Ok(ExitCode::SUCCESS);
     }
     let report: TlsReport = client.get(PATH).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    print!("{}", table(&report.processes, now));
+    print(table(&report.processes, now))?;
     let remarks = remarks(&report.processes);
     if !remarks.is_empty() {
-        println!();
-        remarks.iter().for_each(|remark| println!("{remark}"));
+        say(format_args!("\n{}", remarks.join("\n")))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -123,11 +123,13 @@ fn remarks(processes: &[ProcessTls]) -> Vec<String> {
     remarks
 }
 
-fn label(process: &ProcessTls) -> String {
-    if process.id.is_empty() || process.id == process.process {
-        return process.process.clone();
+/// What people call a process: its role and id, or an id that tells the role, as `taskmanager-1` does.
+pub(crate) fn label(process: &ProcessTls) -> String {
+    match (process.process.as_str(), process.id.as_str()) {
+        (role, "") => role.to_owned(),
+        (role, id) if id.starts_with(role) => id.to_owned(),
+        (role, id) => format!("{role} {id}"),
     }
-    format!("{} {}", process.process, process.id)
 }
 
 fn short(fingerprint: &str) -> String {
@@ -168,6 +170,13 @@ mod tests {
             "slowest_reload_ms": 0, "last_old_byte_ms": 0, "listener_rebinds": 0
         });
         serde_json::from_value(json!({ "process": "taskmanager", "id": id, "endpoints": [endpoint] })).unwrap()
+    }
+
+    #[test]
+    fn a_name_does_not_say_the_role_twice() {
+        assert_eq!(label(&process("10.0.0.7:35265-f82f99", "fe", None)), "taskmanager 10.0.0.7:35265-f82f99");
+        assert_eq!(label(&process("taskmanager-1", "fe", None)), "taskmanager-1");
+        assert_eq!(label(&process("", "fe", None)), "taskmanager");
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub(crate) struct Arguments {
     /// How long the job takes, in seconds: its source is paced to this
     #[arg(long, default_value_t = 65, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) seconds: u64,
-    /// Time between two replacements of both bundles, for example 500ms or 1s; at least 100ms
+    /// Time between two replacements of both bundles, for example 500ms or 1s; at least 100ms, at most --seconds
     #[arg(long, default_value = "1s", value_parser = every)]
     pub(super) rotate_every: Duration,
     /// Leave the cluster up after the report, until Ctrl-C
@@ -20,6 +20,19 @@ pub(crate) struct Arguments {
     /// Another file with the columns of the built-in flights.csv.gz
     #[arg(long, value_name = "FILE")]
     pub(super) data: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Whether the job lasts long enough to see a rotation.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.rotate_every > Duration::from_secs(self.seconds) {
+            return Err(format!(
+                "--rotate-every {:?} is longer than the job: give more --seconds than {}, or rotate more often",
+                self.rotate_every, self.seconds
+            ));
+        }
+        Ok(())
+    }
 }
 
 fn every(text: &str) -> Result<Duration, String> {

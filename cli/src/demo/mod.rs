@@ -1,18 +1,22 @@
 //! `tidemill demo`: a job on real data, on a secured cluster whose certificates are replaced all the time.
 //!
 //! ```text
-//!  scratch directory ─▶ oracle ─▶ cluster ─▶ job ──▶ FINISHED ─▶ settled ─▶ report, exit code
+//!  scratch directory ─▶ oracle ─▶ cluster ─▶ job ──▶ FINISHED ─▶ settled ─▶ last reports ─▶ verdict, exit code
 //!                    (plain DataFusion)       ├ rotator: replaces the files
 //!                                             └ probers: connect to every endpoint and see what is served
 //! ```
 
 mod arguments;
+mod ending;
+mod follow;
+mod incidents;
 mod job;
 mod probe;
 mod progress;
 mod report;
 mod rotation;
 mod scenario;
+mod settle;
 mod timeline;
 
 pub(crate) use arguments::Arguments;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::rotation::Rotations;
+use crate::commands::output::note;
 use crate::commands::table::count;
 
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Progress {
         self.bar.set_message(format!("{rotations} rotations, {left} s left"));
         if self.bar.is_hidden() && self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
-            eprintln!("{} of {} rows, {rotations} rotations, {left} s left", count(rows), count(self.rows));
+            note(format_args!("{} of {} rows, {rotations} rotations, {left} s left", count(rows), count(self.rows)));
         }
     }
 

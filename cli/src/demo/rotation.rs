@@ -52,12 +52,13 @@ impl Rotations {
     }
 }
 
-/// Options under which processes still accept each other while none of them is stale, however fast the rotation.
+/// Options under which processes still accept each other even when one is stale, however fast the rotation: staleness
+/// is a finding of its own, and a failed handshake is to mean something else.
 pub(super) fn options(every: Duration) -> RotatorOptions {
-    let steps = STALE_AFTER.as_millis().div_ceil(every.as_millis().max(1));
+    let steps = (2 * STALE_AFTER).as_millis().div_ceil(every.as_millis().max(1));
     let window = usize::try_from(steps).unwrap_or(usize::MAX).max(RotatorOptions::default().window);
-    let ca_every = RotatorOptions::default().ca_every.max(2 * window as u64);
-    RotatorOptions { window, ca_every, ..RotatorOptions::default() }
+    let ca_every = RotatorOptions::default().ca_every.max(window as u64);
+    RotatorOptions { window, ca_every, steps_per_way: STEPS_PER_WAY, ..RotatorOptions::default() }
 }
 
 /// Rotates every `every` until `stop`; returns the rotator for what is on disk.
@@ -72,11 +73,16 @@ pub(super) async fn rotate(
     // After a stall no burst: that would be another experiment.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        rotator = spawn_blocking(move || rotator.prepare().map(|()| rotator)).await??;
+        let (internal, rest);
+        (rotator, (internal, rest)) =
+            spawn_blocking(move || rotator.prepare().map(|coming| (rotator, coming))).await??;
         tokio::select! {
             () = stop.cancelled() => return Ok(rotator),
             _ = ticks.tick() => {}
         }
+        // Before the files are: a probe may see them first when this process gets no time.
+        timelines.internal.lock().announced(internal);
+        timelines.rest.lock().announced(rest);
         let rotation;
         (rotator, rotation) = spawn_blocking(move || rotator.rotate().map(|rotation| (rotator, rotation))).await??;
         timelines.internal.lock().replaced(rotation.internal.fingerprint, rotation.internal.at);
@@ -92,4 +98,22 @@ pub(super) fn begin(rotator: &Rotator, now: Instant) -> Timelines {
     timelines.internal.lock().replaced(internal.to_owned(), now);
     timelines.rest.lock().replaced(rest.to_owned(), now);
     timelines
+}
+
+/// Two, so that each way also follows itself; a short demo still sees all of them.
+const STEPS_PER_WAY: u64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_may_be_stale_for_longer_than_is_found_fault_with() {
+        for millis in [100, 500, 1_000, 60_000] {
+            let every = Duration::from_millis(millis);
+            let options = options(every);
+            assert!(every * u32::try_from(options.window).unwrap_or(u32::MAX) >= 2 * STALE_AFTER, "{every:?}");
+            assert!(options.ca_every >= options.window as u64, "{every:?}");
+        }
+    }
 }

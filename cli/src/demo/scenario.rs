@@ -7,24 +7,28 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use config::Configuration;
 use engine::batch::{self, Comparison, Oracle};
-use rest_gateway::dto::{JobDetails, ProcessTls, SubmitSql, TlsReport};
+use rest_gateway::dto::{JobDetails, SubmitSql};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Arguments;
+use super::ending::{delivered, job_report};
+use super::follow::follow;
+use super::incidents::Incidents;
 use super::job::{Job, rows_per_second};
 use super::probe::Probers;
 use super::progress::Progress;
-use super::report::{JobReport, Observations, Report, STALE_AFTER};
+use super::report::{Observations, Report};
 use super::rotation::{self, Rotations};
-use crate::cluster::{Cluster, ClusterOptions, Role};
+use super::settle::{last_reports, settle};
+use crate::cluster::{Cluster, ClusterOptions};
 use crate::commands::interrupt::Interrupt;
 use crate::commands::local::EXIT_INTERRUPTED;
-use crate::rest::{RestClient, is_final};
+use crate::commands::output::{note, print, say};
+use crate::commands::warn_of;
+use crate::rest::RestClient;
 use crate::rotation::Rotator;
 
 /// Runs the demo; the exit code says whether it passed.
@@ -34,7 +38,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let outcome = tokio::select! {
         outcome = play(&arguments, scratch.path()) => outcome,
         () = interrupt.received() => {
-            eprintln!("interrupted");
+            note("interrupted");
             return Ok(ExitCode::from(EXIT_INTERRUPTED));
         }
     };
@@ -42,24 +46,26 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Ok(outcome) => outcome,
         Err(error) => return Err(error.context(format!("everything is left in {}", scratch.keep().display()))),
     };
-    let Outcome { mut report, cluster, ca_pem } = outcome;
+    let Outcome { mut report, cluster, url, ca_pem } = outcome;
     if arguments.keep {
-        print!("\n{report}");
-        invite(&cluster, &ca_pem);
+        print(format_args!("\n{report}"))?;
+        save(&report, arguments.report.as_deref())?;
+        invite(&cluster, &url, &ca_pem)?;
         interrupt.received().await;
-        cluster.stop().await;
-    } else {
-        for name in cluster.stop().await {
-            report.add_finding(format!("{name} did not end cleanly after SIGTERM"));
+    }
+    for name in cluster.stop().await {
+        let finding = format!("{name} did not end cleanly after SIGTERM");
+        if arguments.keep {
+            note(&finding);
         }
-        print!("\n{report}");
+        report.add_finding(finding);
     }
-    if let Some(file) = &arguments.report {
-        let json = serde_json::to_vec_pretty(&report)?;
-        fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
+    if !arguments.keep {
+        print(format_args!("\n{report}"))?;
     }
+    save(&report, arguments.report.as_deref())?;
     if !report.passed {
-        println!("everything is left in {}", scratch.keep().display());
+        say(format_args!("everything is left in {}", scratch.keep().display()))?;
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
@@ -69,21 +75,24 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 struct Outcome {
     report: Report,
     cluster: Cluster,
+    /// Of the REST gateway.
+    url: String,
     ca_pem: PathBuf,
 }
 
 async fn play(arguments: &Arguments, directory: &Path) -> anyhow::Result<Outcome> {
     let job = Job::prepare(directory, arguments.data.as_deref()).context("cannot use the data")?;
-    eprintln!("running the query by plain DataFusion, to know the answer");
+    note("running the query by plain DataFusion, to know the answer");
     let oracle = batch::run(&job.sql(None)).await?;
     let pace = rows_per_second(oracle.rows_in, arguments.seconds)?;
 
-    eprintln!("making identities and starting the cluster in {}", directory.display());
+    note(format_args!("making identities and starting the cluster in {}", directory.display()));
     let (tls, options) = (directory.join("tls"), rotation::options(arguments.rotate_every));
     let rotator = spawn_blocking(move || Rotator::create(&tls, options)).await??;
     let ca_pem = rotator.ca_pem();
     let cluster = Cluster::start(cluster_options(directory, &rotator)?).await?;
-    let configuration = Configuration::load(&cluster.config_dir(), &[])?;
+    let configuration = cluster.configuration()?;
+    warn_of(&configuration);
     let client = RestClient::from_config(&configuration).await?;
 
     let timelines = rotation::begin(&rotator, Instant::now());
@@ -96,31 +105,31 @@ async fn play(arguments: &Arguments, directory: &Path) -> anyhow::Result<Outcome
     let _stop_if_we_fail = stop.clone().drop_guard();
     let rotating = tokio::spawn(rotation::rotate(rotator, arguments.rotate_every, timelines, done, stop.clone()));
 
-    let mut incidents = Vec::new();
+    let mut incidents = Incidents::default();
     let mut progress = Progress::new(oracle.rows_in, arguments.seconds);
-    let details = watch_job(&client, &id, &rotations, &mut progress, &mut incidents).await?;
+    let in_time = Duration::from_secs(arguments.seconds) + JOB_GRACE;
+    let show = |details: &JobDetails| progress.show(delivered(details), *rotations.borrow());
+    let details = follow(&client, &id, in_time, show, &mut incidents).await;
     progress.finish();
     stop.cancel();
     let rotator = rotating.await??;
 
-    let on_disk = rotator.on_disk();
-    let processes = settle(&client, &probers, on_disk, &mut incidents).await?;
+    settle(&client, &probers, rotator.on_disk(), &mut incidents).await;
+    // Their handshakes are in the reports.
+    let probed = probers.stop().await;
+    let processes = last_reports(&client, &mut incidents).await;
     let rows = compare(&job, oracle, &mut incidents).await?;
-    let job = JobReport {
-        cause: if details.state == "FINISHED" { None } else { client.cause(&id).await? },
-        state: details.state,
-        duration_ms: details.duration,
-        rows,
-    };
+    let job = job_report(&client, &id, details, rows, &mut incidents).await;
     let report = Report::new(Observations {
         rotate_every: arguments.rotate_every,
         job,
         rotations: *rotations.borrow(),
+        processes_started: cluster.processes().len(),
         processes,
-        probed: probers.stop().await,
-        incidents,
+        probed,
+        incidents: incidents.into_words(),
     });
-    Ok(Outcome { report, cluster, ca_pem })
+    Ok(Outcome { report, cluster, url: client.url(), ca_pem })
 }
 
 fn cluster_options(directory: &Path, rotator: &Rotator) -> anyhow::Result<ClusterOptions> {
@@ -137,108 +146,33 @@ fn cluster_options(directory: &Path, rotator: &Rotator) -> anyhow::Result<Cluste
     })
 }
 
-/// Follows the job until it has ended. A request that fails is an incident: rotations must not be felt here either.
-async fn watch_job(
-    client: &RestClient,
-    id: &str,
-    rotations: &watch::Receiver<Rotations>,
-    progress: &mut Progress,
-    incidents: &mut Vec<String>,
-) -> anyhow::Result<JobDetails> {
-    let path = format!("/v1/jobs/{id}");
-    loop {
-        match client.get::<JobDetails>(&path).await {
-            Ok(details) if is_final(&details.state) => return Ok(details),
-            Ok(details) => {
-                let source = details.vertices.first();
-                progress.show(source.map_or(0, |source| source.metrics.write_records), *rotations.borrow());
-            }
-            Err(error) if incidents.len() < MAX_INCIDENTS => incidents.push(format!("a request failed: {error}")),
-            Err(error) => return Err(error).context("the REST gateway does not answer any more"),
-        }
-        sleep(JOB_POLL).await;
-    }
-}
-
-/// Waits until every process and every port uses what is on disk; the last report of the cluster.
-async fn settle(
-    client: &RestClient,
-    probers: &Probers,
-    on_disk: (&str, &str),
-    incidents: &mut Vec<String>,
-) -> anyhow::Result<Vec<ProcessTls>> {
-    let mut processes = Vec::new();
-    let settled = timeout(STALE_AFTER, async {
-        loop {
-            processes = client.get::<TlsReport>("/v1/tls").await?.processes;
-            if left_behind(&processes, on_disk).is_empty() && probers.all_current() {
-                return anyhow::Ok(());
-            }
-            sleep(SETTLE_POLL).await;
-        }
-    });
-    match settled.await {
-        Ok(result) => result?,
-        Err(_) => {
-            incidents.extend(left_behind(&processes, on_disk));
-            if !probers.all_current() {
-                incidents.push(format!("a port did not serve the last certificate within {STALE_AFTER:?}"));
-            }
-        }
-    }
-    Ok(processes)
-}
-
-/// Who does not use the certificates on disk (internal, REST), in words.
-fn left_behind(processes: &[ProcessTls], on_disk: (&str, &str)) -> Vec<String> {
-    let mut behind = Vec::new();
-    for process in processes {
-        let name = format!("{} {}", process.process, process.id);
-        if let Some(error) = &process.error {
-            behind.push(format!("{name}: {error}"));
-        }
-        for status in &process.endpoints {
-            let expected = if status.endpoint == "rest" { on_disk.1 } else { on_disk.0 };
-            match &status.bundle {
-                None => behind.push(format!("{name}: {} is not secured", status.endpoint)),
-                Some(bundle) if bundle.fingerprint.as_deref() != Some(expected) => {
-                    let error = bundle.last_error.as_deref().unwrap_or("no error");
-                    behind.push(format!(
-                        "{name}: {} is left at generation {} ({error})",
-                        status.endpoint, bundle.generation
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    behind
-}
-
 /// Compares the sink with the oracle; a sink that cannot be read has lost everything.
-async fn compare(job: &Job, oracle: Oracle, incidents: &mut Vec<String>) -> anyhow::Result<Comparison> {
+async fn compare(job: &Job, oracle: Oracle, incidents: &mut Incidents) -> anyhow::Result<Comparison> {
     let (output, rows_in, missing) = (job.output.clone(), oracle.rows_in, oracle.rows.len() as u64);
     let compared = spawn_blocking(move || batch::compare(&output, &oracle)).await?;
     Ok(compared.unwrap_or_else(|error| {
-        incidents.push(format!("the sink cannot be read: {error}"));
+        incidents.note(format!("the sink cannot be read: {error}"));
         Comparison { rows_in, rows_out: 0, missing, extra: 0, exact: false }
     }))
 }
 
-fn invite(cluster: &Cluster, ca_pem: &Path) {
-    for address in cluster.addresses(Role::RestGateway, "rest") {
-        let url = format!("https://localhost:{}", address.port());
-        println!("\nthe cluster stays up at {url}");
-        println!("  curl --cacert {} {url}/v1/overview", ca_pem.display());
-        println!("  tidemill tls status --config-dir {}", cluster.config_dir().display());
-    }
-    println!("logs in {}; Ctrl-C stops the cluster", cluster.log_dir().display());
+/// Writes the report as JSON, if somebody wants it.
+fn save(report: &Report, file: Option<&Path>) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    fs::write(file, serde_json::to_vec_pretty(report)?).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Says how to talk to the cluster from any directory.
+fn invite(cluster: &Cluster, url: &str, ca_pem: &Path) -> anyhow::Result<()> {
+    let (executable, config_dir) = (env::current_exe()?, cluster.config_dir());
+    say(format_args!("\nthe cluster stays up at {url}"))?;
+    say(format_args!("  curl --cacert {} {url}/v1/overview", ca_pem.display()))?;
+    say(format_args!("  {} tls status --config-dir {}", executable.display(), config_dir.display()))?;
+    say(format_args!("logs in {}; Ctrl-C stops the cluster", cluster.log_dir().display()))
 }
 
 const JOB_NAME: &str = "departures";
 /// All four slots.
 const PARALLELISM: u32 = 4;
-const JOB_POLL: Duration = Duration::from_millis(250);
-const SETTLE_POLL: Duration = Duration::from_millis(200);
-/// Failed requests that the demo bears before it gives up.
-const MAX_INCIDENTS: usize = 20;
+/// How much longer the job may take than it is paced to.
+const JOB_GRACE: Duration = Duration::from_secs(60);

@@ -11,9 +11,14 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
+    /// `fingerprint` comes onto the disk next: it may be seen from now on.
+    pub(super) fn announced(&mut self, fingerprint: String) {
+        self.step_of.insert(fingerprint, self.replaced_at.len());
+    }
+
     /// `fingerprint` is complete on disk since `at`.
     pub(super) fn replaced(&mut self, fingerprint: String, at: Instant) {
-        self.step_of.insert(fingerprint, self.replaced_at.len());
+        self.announced(fingerprint);
         self.replaced_at.push(at);
     }
 }
@@ -43,7 +48,8 @@ impl Follower {
             Some((newest, _)) if step == newest => {}
             previous => {
                 let first_new = previous.map_or(step, |(newest, _)| newest + 1);
-                for replaced_at in &timeline.replaced_at[first_new..=step] {
+                // One that is only announced was served as soon as could be.
+                for replaced_at in timeline.replaced_at.iter().take(step + 1).skip(first_new) {
                     self.slowest = self.slowest.max(seen.saturating_duration_since(*replaced_at));
                 }
                 self.newest = Some((step, seen));
@@ -105,6 +111,20 @@ mod tests {
         assert_eq!(follower.went_back, 0);
         follower.served(&timeline, "0", start + ms(1_300), start + ms(1_350));
         assert_eq!(follower.went_back, 1);
+    }
+
+    #[test]
+    fn a_certificate_may_be_served_before_its_replacement_is_noted() {
+        let start = Instant::now();
+        let (mut timeline, mut follower) = (three(start), Follower::default());
+        follower.served(&timeline, "2", start + ms(2_000), start + ms(2_100));
+        timeline.announced("3".to_owned());
+        follower.served(&timeline, "3", start + ms(3_100), start + ms(3_200));
+        timeline.replaced("3".to_owned(), start + ms(3_000));
+        follower.served(&timeline, "3", start + ms(9_000), start + ms(9_100));
+        assert_eq!((follower.unknown, follower.went_back), (0, 0));
+        assert!(follower.behind(&timeline, start + ms(9_100)).is_zero());
+        assert_eq!(follower.slowest, ms(100));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::{Authority, FileSet, Identity, RotationError, Validity, keystore, tru
 /// The internal identity: one self-signed pair per step, shared by all processes.
 ///
 /// At step k the keystore holds pair k, and the truststore the certificates of the steps k-`window` to k+`window`. With
-/// a window of 0 nothing is handed over and the keystore is the truststore, which is Flink's recipe as documented.
+/// a window of 0 it holds that of step k only. They are files of their own, other than in Flink's recipe, so that trust
+/// can be handed over: the next certificate goes into every truststore before the first keystore changes.
 #[derive(Debug)]
 pub struct InternalBundle {
     window: usize,
@@ -47,21 +48,17 @@ impl InternalBundle {
 
     /// This step's files, the stores locked with `password`.
     pub fn files(&self, password: &Secret) -> Result<FileSet, RotationError> {
-        let mut files = FileSet::from([
+        let certificates = self.identities.iter().map(Identity::certificate);
+        Ok(FileSet::from([
             (INTERNAL_KEYSTORE.to_owned(), keystore(COMMON_NAME, self.identity(), password)?),
+            (INTERNAL_TRUSTSTORE.to_owned(), truststore(COMMON_NAME, certificates, password)?),
             (INTERNAL_PASSWORD.to_owned(), line(password)),
-        ]);
-        if self.window > 0 {
-            let certificates = self.identities.iter().map(Identity::certificate);
-            files.insert(INTERNAL_TRUSTSTORE.to_owned(), truststore(COMMON_NAME, certificates, password)?);
-        }
-        Ok(files)
+        ]))
     }
 
-    /// What a `config.yaml` says about the files of a bundle with this window when they are in `directory`.
-    pub fn settings(directory: &Path, window: usize) -> Vec<(String, String)> {
-        let truststore = if window > 0 { INTERNAL_TRUSTSTORE } else { INTERNAL_KEYSTORE };
-        settings("security.ssl.internal", directory, [INTERNAL_KEYSTORE, truststore, INTERNAL_PASSWORD])
+    /// What a `config.yaml` says about the files when they are in `directory`.
+    pub fn settings(directory: &Path) -> Vec<(String, String)> {
+        settings("security.ssl.internal", directory, [INTERNAL_KEYSTORE, INTERNAL_TRUSTSTORE, INTERNAL_PASSWORD])
     }
 }
 
@@ -202,12 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_window_the_keystore_is_the_truststore() {
-        let bundle = InternalBundle::new(0, Validity::days(1)).unwrap();
-        assert_eq!(bundle.files(&random_password()).unwrap().len(), 2);
-        let settings = InternalBundle::settings(Path::new("/tls"), 0);
+    fn without_a_window_the_truststore_has_the_own_certificate_only() {
+        let (bundle, password) = (InternalBundle::new(0, Validity::days(1)).unwrap(), random_password());
+        let trusted = certificates(&bundle.files(&password).unwrap(), INTERNAL_TRUSTSTORE, &password);
+        assert_eq!(trusted, BTreeSet::from([bundle.identity().certificate().to_vec()]));
+        let settings = InternalBundle::settings(Path::new("/tls"));
         let value = |key: &str| settings.iter().find(|(name, _)| name.ends_with(key)).unwrap().1.clone();
-        assert_eq!(value("internal.keystore"), value("internal.truststore"));
+        assert_ne!(value("internal.keystore"), value("internal.truststore"));
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Rotator {
 
     /// What a `config.yaml` says about both bundles.
     pub fn settings(&self) -> Vec<(String, String)> {
-        let mut settings = InternalBundle::settings(self.internal.1.path(), self.options.window);
+        let mut settings = InternalBundle::settings(self.internal.1.path());
         settings.extend(RestBundle::settings(self.rest.1.path()));
         settings
     }
@@ -106,23 +106,23 @@ impl Rotator {
         (&self.on_disk.0, &self.on_disk.1)
     }
 
-    /// Makes the next step's keys and stores, which takes some ten milliseconds, ahead of [`Rotator::rotate`].
-    pub fn prepare(&mut self) -> Result<(), RotationError> {
+    /// Makes the next step's keys and stores, which takes some ten milliseconds, ahead of [`Rotator::rotate`]. Returns the
+    /// fingerprints of its certificates, internal and REST: somebody may see them before `rotate` has returned.
+    pub fn prepare(&mut self) -> Result<(String, String), RotationError> {
         if self.next.is_none() {
             self.internal.0.advance()?;
             self.rest.0.advance()?;
             self.next = Some((self.internal.0.files(&random_password())?, self.rest.0.files(&random_password())?));
         }
-        Ok(())
+        Ok((self.internal.0.identity().fingerprint(), self.rest.0.identity().fingerprint()))
     }
 
     /// Replaces both bundles on disk.
     pub fn rotate(&mut self) -> Result<Rotation, RotationError> {
-        self.prepare()?;
+        self.on_disk = self.prepare()?;
         let (internal, rest) = self.next.take().unwrap_or_default();
         let way = self.way();
         self.step += 1;
-        self.on_disk = (self.internal.0.identity().fingerprint(), self.rest.0.identity().fingerprint());
         self.internal.1.replace(internal, way)?;
         let internal = Replaced { fingerprint: self.on_disk.0.clone(), at: Instant::now() };
         self.rest.1.replace(rest, way)?;

@@ -2,13 +2,14 @@
 //!
 //! | exit code | |
 //! |---|---|
-//! | 0 | the service ended by itself or drained after SIGTERM or SIGINT |
+//! | 0 | the service ended by itself or drained after SIGTERM, SIGINT or the end of its parent |
 //! | 1 | it could not start or failed; the reason is one line on stderr |
 //! | 64 | bad arguments |
 
 mod arguments;
 mod limits;
 mod logging;
+mod parent;
 mod ready;
 
 pub use ready::announce;
@@ -16,6 +17,7 @@ pub use ready::announce;
 use crate::configuration::Configuration;
 use crate::tls::hangup;
 use arguments::Arguments;
+use parent::Parent;
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -93,8 +95,9 @@ where
     let result = runtime.block_on(async {
         // Before the service starts: a signal that comes first must not kill the process half-way.
         let signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+        let parent = Parent::watched(&configuration).map_err(|error| line(&error))?;
         let shutdown = CancellationToken::new();
-        supervise(run(configuration, shutdown.clone()), signals, shutdown).await
+        supervise(run(configuration, shutdown.clone()), signals, parent, shutdown).await
     });
     runtime.shutdown_timeout(BLOCKING_WORK_GRACE);
     result
@@ -119,6 +122,7 @@ impl Signals {
 async fn supervise<E: Display>(
     service: impl Future<Output = Result<(), E>>,
     mut signals: Signals,
+    mut parent: Parent,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
     let mut service = pin!(service);
@@ -127,6 +131,7 @@ async fn supervise<E: Display>(
             result = &mut service => return result.map_err(|error| error.to_string()),
             _ = signals.terminate.recv() => "SIGTERM",
             _ = signals.interrupt.recv() => "SIGINT",
+            () = parent.gone() => "the parent has ended",
             _ = signals.hangup.recv() => {
                 match hangup::reload_all() {
                     0 => warn!("SIGHUP: nothing to reload, `security.ssl.reload` is false or TLS is off"),
@@ -136,7 +141,7 @@ async fn supervise<E: Display>(
             }
         };
         if shutdown.is_cancelled() {
-            return Err(format!("stopped by a second signal ({stop}) before it had drained"));
+            return Err(format!("stopped a second time ({stop}) before it had drained"));
         }
         info!("{stop}: draining");
         shutdown.cancel();

@@ -80,6 +80,9 @@ options! {
 
     /// File that is written once the process serves: `{"service", "pid", "addresses"}` as JSON.
     PROCESS_READY_FILE: PathBuf = "process.ready-file";
+    /// Whether the process ends as by SIGTERM once its standard input does: for a starter that holds the other end of a
+    /// pipe, and whose children must not outlive it even if it is killed.
+    PROCESS_EXIT_WITH_PARENT: bool = "process.exit-with-parent", default = "false";
     /// How log lines look.
     LOG_FORMAT: LogFormat = "log.format", default = "text";
     /// Least severe level that is logged (`error`, `warn`, `info`, `debug`, `trace`), or directives such as
