@@ -94,7 +94,7 @@ pub struct BundleStatus {
     pub failed_reloads: u64,
     /// Generations published after the first.
     pub reloads: u64,
-    /// Whether changes are looked for at all (`security.ssl.reload` in Flink's terms).
+    /// Whether changes are looked for at all.
     pub watching: bool,
 }
 

@@ -4,35 +4,24 @@ pub(crate) mod acceptor;
 pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod error;
+pub(crate) mod info;
 mod judge;
 pub(crate) mod policy;
 
-use crate::clock;
 use crate::context::{BundleStatus, TlsContext};
-use crate::error::Rejection;
-use crate::generation::Generation;
 use acceptor::Acceptor;
-use connection::{Connection, ConnectionState, DrainReason};
 use connector::Connector;
+use error::HandshakeError;
+use info::{ConnectionInfo, ConnectionState, DrainReason, PeerIdentity};
 use policy::{ConnectionPolicy, EstablishedConnections, HandshakeLimits};
-use rand::Rng as _;
-use rustls::HandshakeKind;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::io::BufReader;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
-use tokio_rustls::TlsStream;
 
-/// Timers further away (seconds: ten years) are as good as none.
-const LONGEST_TIMER_SECONDS: u64 = 10 * 365 * 24 * 3600;
-
-/// A connection kind of this process: `rpc`, `data`, `blob`, `rest`. Clones share everything.
+/// A connection kind of this process, say its API or its replication. Clones share everything.
 ///
 /// Acceptors and connectors made from it count into the same figures and obey the same policy.
 #[derive(Clone, Debug)]
@@ -70,7 +59,7 @@ pub(crate) struct Counters {
 /// An endpoint's state for people and machines. Durations are milliseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EndpointStatus {
-    /// `rpc`, `data`, `blob` or `rest`.
+    /// Its name, as given to [`Endpoint::new`].
     pub endpoint: String,
     /// The bundle it takes its TLS from; `None` = plain TCP.
     pub bundle: Option<BundleStatus>,
@@ -127,6 +116,21 @@ impl Endpoint {
     /// Makes connections, offering `alpn`.
     pub fn connector(&self, alpn: &[&str]) -> Connector {
         Connector::new(Arc::clone(&self.inner), alpn)
+    }
+
+    /// Accepts QUIC connections; `alpn` as for [`Self::acceptor`].
+    #[cfg(feature = "quic")]
+    pub fn quic_acceptor(&self, alpn: &[&str]) -> crate::quic::Acceptor {
+        crate::quic::Acceptor::new(Arc::clone(&self.inner), alpn)
+    }
+
+    /// Makes QUIC connections, offering `alpn`, from a UDP socket of its own. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// The system has no socket left.
+    #[cfg(feature = "quic")]
+    pub fn quic_connector(&self, alpn: &[&str]) -> std::io::Result<crate::quic::Connector> {
+        crate::quic::Connector::new(Arc::clone(&self.inner), alpn)
     }
 
     /// The context behind it; `None` = plain TCP.
@@ -224,10 +228,9 @@ impl EndpointInner {
     }
 
     /// Counts a completed handshake and leaves its audit record.
-    fn note_handshake(&self, connection: &Connection) {
-        let info = connection.info();
+    fn note_handshake(&self, info: &ConnectionInfo) {
         self.counters.handshakes.fetch_add(1, Ordering::Relaxed);
-        if connection.is_resumed() {
+        if info.is_resumed() {
             self.counters.handshakes_resumed.fetch_add(1, Ordering::Relaxed);
         }
         tracing::info!(
@@ -235,54 +238,23 @@ impl EndpointInner {
             endpoint = %self.name,
             connection = info.id(),
             peer = %info.peer_addr(),
-            fingerprint = info.peer().and_then(connection::PeerIdentity::fingerprint),
+            fingerprint = info.peer().and_then(PeerIdentity::fingerprint),
             generation = info.generation(),
-            resumed = connection.is_resumed(),
+            resumed = info.is_resumed(),
             "handshake"
         );
+    }
+
+    /// Counts a failed handshake and leaves its audit record.
+    pub(crate) fn note_failed_handshake(&self, peer: &dyn std::fmt::Display, error: &HandshakeError) {
+        self.counters.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(target: "audit", endpoint = %self.name, %peer, %error, "handshake failed");
     }
 
     /// Whether the policy ever looks at established connections.
     fn keeps_connections(&self) -> bool {
         self.policy.established == EstablishedConnections::Keep
     }
-}
-
-/// When a connection must drain at the latest: its own age (shortened by up to a tenth, so that connections made together
-/// do not all return together) or its peer certificate's not-after, whichever is first.
-fn deadline_of(endpoint: &EndpointInner, stream: Option<&TlsStream<BufReader<TcpStream>>>) -> Option<Instant> {
-    let aged = endpoint.policy.max_age.map(|age| Instant::now() + age.mul_f64(rand::rng().random_range(0.9..1.0)));
-    let expired = stream
-        .and_then(|stream| stream.get_ref().1.peer_certificates())
-        .and_then(|chain| not_after_of(chain.first()?))
-        .map(|not_after| u64::try_from(not_after - clock::wall_ms() / 1000).unwrap_or(0))
-        .and_then(|left| Instant::now().checked_add(Duration::from_secs(left.min(LONGEST_TIMER_SECONDS))));
-    match (aged, expired) {
-        (Some(aged), Some(expired)) => Some(aged.min(expired)),
-        (aged, expired) => aged.or(expired),
-    }
-}
-
-/// Judges the peer of a resumed session, whose handshake skipped the verifier: its certificate may have expired since.
-fn recheck_resumed(
-    generation: &Generation,
-    stream: &TlsStream<BufReader<TcpStream>>,
-    dialled: Option<&ServerName<'_>>,
-) -> Result<(), Rejection> {
-    let (_, session) = stream.get_ref();
-    match session.peer_certificates() {
-        Some(chain) if session.handshake_kind() == Some(HandshakeKind::Resumed) => match dialled {
-            Some(name) => generation.judge_server(chain, name, UnixTime::now()),
-            None => generation.judge_client(chain, UnixTime::now()),
-        },
-        _ => Ok(()),
-    }
-}
-
-/// The end of a certificate's validity, seconds since the epoch.
-fn not_after_of(certificate: &CertificateDer<'_>) -> Option<i64> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Some(parsed.validity().not_after.timestamp())
 }
 
 impl Drop for EndpointInner {

@@ -28,6 +28,8 @@ use rustls::{
 };
 
 pub(crate) use self::{credentials::NoClientCertificate, files::Files};
+#[cfg(feature = "quic")]
+pub(crate) use self::provider::quic_initial_suite;
 use self::{
     credentials::{Credentials, LoadedIdentity},
     trust::{Rules, Trust},

@@ -1,11 +1,11 @@
 //! [`Acceptor`]: a TCP connection in, a [`Connection`] under the current generation out.
 
-use super::connection::{Connection, Io, NewConnection};
+use super::EndpointInner;
+use super::connection::{Connection, Io};
 use super::error::HandshakeError;
+use super::info::{Handshake, LiveGuard};
 use super::policy::StreamTuning;
-use super::{EndpointInner, deadline_of, recheck_resumed};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -43,8 +43,7 @@ impl Acceptor {
         let peer_addr = tcp.peer_addr().map_err(HandshakeError::Io)?;
         let result = self.shake_hands(tcp, peer_addr).await;
         if let Err(error) = &result {
-            self.endpoint.counters.failed_handshakes.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(target: "audit", endpoint = %self.endpoint.name, peer = %peer_addr, %error, "handshake failed");
+            self.endpoint.note_failed_handshake(&peer_addr, error);
         }
         result
     }
@@ -54,14 +53,8 @@ impl Acceptor {
         tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
         let tcp = BufReader::with_capacity(self.tuning.read_buffer, tcp);
         let Some(tls) = &self.endpoint.tls else {
-            let new = NewConnection {
-                io: Io::Plain(tcp),
-                peer_addr,
-                generation: 0,
-                dialled: None,
-                deadline: deadline_of(&self.endpoint, None),
-            };
-            return Ok(Connection::new(&self.endpoint, new));
+            let live = LiveGuard::admit_plain(&self.endpoint, peer_addr);
+            return Ok(Connection::new(Io::Plain(tcp), live));
         };
         let limit = self.endpoint.limits.timeout;
         let handshake = async {
@@ -79,16 +72,8 @@ impl Acceptor {
         };
         let (generation, stream) = timeout(limit, handshake).await.map_err(|_| HandshakeError::Timeout(limit))??;
         let stream = TlsStream::from(stream);
-        recheck_resumed(&generation, &stream, None).map_err(HandshakeError::Rejected)?;
-        let new = NewConnection {
-            deadline: deadline_of(&self.endpoint, Some(&stream)),
-            io: Io::Tls(Box::new(stream)),
-            peer_addr,
-            generation: generation.number(),
-            dialled: None,
-        };
-        let connection = Connection::new(&self.endpoint, new);
-        self.endpoint.note_handshake(&connection);
-        Ok(connection)
+        let handshake = Handshake::over_tcp(&stream, peer_addr, None);
+        let live = LiveGuard::admit(&self.endpoint, &generation, handshake).map_err(HandshakeError::Rejected)?;
+        Ok(Connection::new(Io::Tls(Box::new(stream)), live))
     }
 }

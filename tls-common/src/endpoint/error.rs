@@ -19,6 +19,10 @@ pub enum HandshakeError {
     /// The endpoint's files give no identity to serve with.
     #[error("this endpoint has no certificate to serve with: set a keystore")]
     NoIdentity,
+    /// The endpoint's TLS cannot carry QUIC; the sentence says what to change.
+    #[cfg(feature = "quic")]
+    #[error("this endpoint cannot speak QUIC: {0}")]
+    NoQuic(&'static str),
     /// The peer took longer than the handshake timeout.
     #[error("no handshake within {0:?}")]
     Timeout(Duration),

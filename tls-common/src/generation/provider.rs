@@ -33,6 +33,12 @@ pub(super) fn for_options(options: &BundleOptions, warn: bool) -> Result<CryptoP
     }
 }
 
+/// The suite of QUIC's first packets, which does not depend on what a bundle allows: those are public anyway.
+#[cfg(feature = "quic")]
+pub(crate) fn quic_initial_suite() -> Option<rustls::quic::Suite> {
+    aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13()?.quic_suite()
+}
+
 pub(super) fn versions(protocols: &[ProtocolVersion]) -> Vec<&'static SupportedProtocolVersion> {
     protocols.iter().map(|protocol| version(*protocol)).collect()
 }

@@ -1,0 +1,284 @@
+//! What is known of a connection, whatever carries it, and its place in its endpoint's list: shared by TCP and QUIC.
+
+use super::EndpointInner;
+use crate::clock;
+use crate::error::Rejection;
+use crate::generation::Generation;
+use rand::Rng as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Timers further away (seconds: ten years) are as good as none.
+const LONGEST_TIMER_SECONDS: u64 = 10 * 365 * 24 * 3600;
+
+/// What there is to know about a connection; outlives it.
+#[derive(Clone)]
+pub struct ConnectionInfo {
+    pub(crate) state: Arc<ConnectionState>,
+}
+
+/// Who the peer proved to be.
+#[derive(Clone, Debug)]
+pub struct PeerIdentity {
+    chain: Arc<Vec<CertificateDer<'static>>>,
+}
+
+/// Why a connection should finish and go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DrainReason {
+    /// A newer generation is there and the policy is to move everything to it.
+    Renewed,
+    /// The peer's certificate would not be accepted any more; the sentence says why.
+    Untrusted(String),
+    /// The connection reached its own or its peer certificate's end of life.
+    MaxAge,
+    /// This process is stopping.
+    Shutdown,
+}
+
+pub(crate) struct ConnectionState {
+    pub(super) id: u64,
+    pub(super) peer_addr: SocketAddr,
+    pub(super) generation: u64,
+    pub(super) peer: Option<PeerIdentity>,
+    /// The name we dialled; `None` on the accepting side.
+    pub(crate) dialled: Option<ServerName<'static>>,
+    pub(super) alpn: Option<Vec<u8>>,
+    pub(super) resumed: bool,
+    /// When this connection must begin to drain whatever happens.
+    pub(super) deadline: Option<Instant>,
+    drain: CancellationToken,
+    pub(super) drain_reason: OnceLock<(DrainReason, Instant)>,
+    pub(crate) kill: CancellationToken,
+    last_write_ms: AtomicU64,
+}
+
+/// A connection's place in its endpoint's list, left when this is dropped.
+#[derive(Debug)]
+pub(crate) struct LiveGuard {
+    pub(crate) endpoint: Arc<EndpointInner>,
+    pub(crate) info: ConnectionInfo,
+}
+
+/// What a finished TLS handshake says.
+pub(crate) struct Handshake<'a> {
+    pub(crate) peer_addr: SocketAddr,
+    /// The peer's certificates, leaf first.
+    pub(crate) chain: Option<&'a [CertificateDer<'a>]>,
+    pub(crate) alpn: Option<&'a [u8]>,
+    pub(crate) resumed: bool,
+    /// The name we dialled; `None` on the accepting side.
+    pub(crate) dialled: Option<ServerName<'static>>,
+}
+
+impl LiveGuard {
+    /// Lists a connection whose handshake under `generation` is over. The peer of a resumed session, whose handshake
+    /// skipped the verifier, is judged here: its certificate may have expired since.
+    pub(crate) fn admit(
+        endpoint: &Arc<EndpointInner>,
+        generation: &Generation,
+        handshake: Handshake<'_>,
+    ) -> Result<Self, Rejection> {
+        let Handshake { peer_addr, chain, alpn, resumed, dialled } = handshake;
+        if let Some(chain) = chain
+            && resumed
+        {
+            match &dialled {
+                Some(name) => generation.judge_server(chain, name, UnixTime::now())?,
+                None => generation.judge_client(chain, UnixTime::now())?,
+            }
+        }
+        let state = ConnectionState {
+            generation: generation.number(),
+            peer: chain.map(|chain| PeerIdentity {
+                chain: Arc::new(chain.iter().map(|der| der.clone().into_owned()).collect()),
+            }),
+            dialled,
+            alpn: alpn.map(<[u8]>::to_vec),
+            resumed,
+            deadline: deadline_of(endpoint, chain),
+            ..ConnectionState::plain(endpoint, peer_addr)
+        };
+        let live = Self::enlist(endpoint, state);
+        endpoint.note_handshake(&live.info);
+        Ok(live)
+    }
+
+    /// Lists a connection without TLS.
+    pub(super) fn admit_plain(endpoint: &Arc<EndpointInner>, peer_addr: SocketAddr) -> Self {
+        Self::enlist(endpoint, ConnectionState::plain(endpoint, peer_addr))
+    }
+
+    fn enlist(endpoint: &Arc<EndpointInner>, state: ConnectionState) -> Self {
+        let state = Arc::new(state);
+        endpoint.enlist(&state);
+        Self { endpoint: Arc::clone(endpoint), info: ConnectionInfo { state } }
+    }
+}
+
+impl ConnectionInfo {
+    /// Unique within its endpoint and process.
+    pub fn id(&self) -> u64 {
+        self.state.id
+    }
+
+    /// The other end.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.state.peer_addr
+    }
+
+    /// The generation this connection was made under; 0 for plain TCP.
+    pub fn generation(&self) -> u64 {
+        self.state.generation
+    }
+
+    /// Who the peer proved to be; `None` without a certificate.
+    pub fn peer(&self) -> Option<&PeerIdentity> {
+        self.state.peer.as_ref()
+    }
+
+    /// The protocol that ALPN settled on.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.state.alpn.as_deref()
+    }
+
+    /// Whether the handshake resumed an earlier session.
+    pub fn is_resumed(&self) -> bool {
+        self.state.resumed
+    }
+
+    /// Resolves once the connection should finish what it does and go. Its IO fails `drain_grace` later.
+    pub async fn draining(&self) -> DrainReason {
+        self.state.drain.cancelled().await;
+        self.state.drain_reason.get().map_or(DrainReason::Shutdown, |(reason, _)| reason.clone())
+    }
+
+    /// Whether [`Self::draining`] has resolved.
+    pub fn is_draining(&self) -> bool {
+        self.state.drain.is_cancelled()
+    }
+}
+
+impl fmt::Debug for ConnectionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionInfo")
+            .field("id", &self.state.id)
+            .field("peer", &self.state.peer_addr)
+            .field("generation", &self.state.generation)
+            .field("draining", &self.is_draining())
+            .finish()
+    }
+}
+
+impl PeerIdentity {
+    /// The peer's certificates, leaf first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// SHA-256 of the leaf, lower-case hex.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.chain.first().map(|leaf| crate::context::hex(crate::Fingerprint::sha256_of(leaf).as_bytes()))
+    }
+}
+
+impl fmt::Display for DrainReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Renewed => f.write_str("a newer certificate generation is in use"),
+            Self::Untrusted(why) => write!(f, "the peer is not trusted any more: {why}"),
+            Self::MaxAge => f.write_str("the connection or the peer's certificate reached its end of life"),
+            Self::Shutdown => f.write_str("this process is stopping"),
+        }
+    }
+}
+
+impl fmt::Debug for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionState")
+            .field("id", &self.id)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectionState {
+    fn plain(endpoint: &EndpointInner, peer_addr: SocketAddr) -> Self {
+        Self {
+            id: endpoint.next_id(),
+            peer_addr,
+            generation: 0,
+            peer: None,
+            dialled: None,
+            alpn: None,
+            resumed: false,
+            deadline: deadline_of(endpoint, None),
+            drain: CancellationToken::new(),
+            drain_reason: OnceLock::new(),
+            kill: CancellationToken::new(),
+            last_write_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// The first reason stays; returns whether it was this one.
+    pub(super) fn begin_drain(&self, reason: DrainReason, kill_at: Instant) -> bool {
+        let first = self.drain_reason.set((reason, kill_at)).is_ok();
+        self.drain.cancel();
+        first
+    }
+
+    pub(super) fn kill_at(&self) -> Option<Instant> {
+        self.drain_reason.get().map(|(_, kill_at)| *kill_at)
+    }
+
+    pub(super) fn kill(&self) -> bool {
+        let first = !self.kill.is_cancelled();
+        self.kill.cancel();
+        first
+    }
+
+    pub(super) fn is_killed(&self) -> bool {
+        self.kill.is_cancelled()
+    }
+
+    pub(crate) fn note_bytes_sent(&self) {
+        self.last_write_ms.store(clock::monotonic_ms(), Ordering::Relaxed);
+    }
+
+    /// Monotonic milliseconds of the last byte that left; 0 = none.
+    pub(super) fn last_write_ms(&self) -> u64 {
+        self.last_write_ms.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for LiveGuard {
+    fn drop(&mut self) {
+        self.endpoint.delist(self.info.id());
+    }
+}
+
+/// When a connection must drain at the latest: its own age (shortened by up to a tenth, so that connections made together
+/// do not all return together) or its peer certificate's not-after, whichever is first.
+fn deadline_of(endpoint: &EndpointInner, chain: Option<&[CertificateDer<'_>]>) -> Option<Instant> {
+    let aged = endpoint.policy.max_age.map(|age| Instant::now() + age.mul_f64(rand::rng().random_range(0.9..1.0)));
+    let expired = chain
+        .and_then(|chain| not_after_of(chain.first()?))
+        .map(|not_after| u64::try_from(not_after - clock::wall_ms() / 1000).unwrap_or(0))
+        .and_then(|left| Instant::now().checked_add(Duration::from_secs(left.min(LONGEST_TIMER_SECONDS))));
+    match (aged, expired) {
+        (Some(aged), Some(expired)) => Some(aged.min(expired)),
+        (aged, expired) => aged.or(expired),
+    }
+}
+
+/// The end of a certificate's validity, seconds since the epoch.
+fn not_after_of(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
