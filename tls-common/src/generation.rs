@@ -27,9 +27,9 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-pub(crate) use self::{credentials::NoClientCertificate, files::Files};
 #[cfg(feature = "quic")]
 pub(crate) use self::provider::quic_initial_suite;
+pub(crate) use self::{credentials::NoClientCertificate, files::Files};
 use self::{
     credentials::{Credentials, LoadedIdentity},
     trust::{Rules, Trust},

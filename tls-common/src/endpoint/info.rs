@@ -282,3 +282,79 @@ fn not_after_of(certificate: &CertificateDer<'_>) -> Option<i64> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     Some(parsed.validity().not_after.timestamp())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+    use super::*;
+    use crate::{
+        BundleOptions, ClientAuth, ConnectionPolicy, Endpoint, HandshakeLimits, Password, StoreOptions, TlsContext,
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A certificate that ends in about `left`.
+    fn ending_in(left: Duration) -> CertificateDer<'static> {
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.not_after = (std::time::SystemTime::now() + left).into();
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().into()
+    }
+
+    #[tokio::test]
+    async fn a_connection_lasts_until_its_age_or_its_peers_certificate_ends_whichever_comes_first() {
+        let lifetime = |max_age, certificate: Option<Duration>| {
+            let policy = ConnectionPolicy { max_age, ..Default::default() };
+            let endpoint = Endpoint::new("test", None, policy, HandshakeLimits::default());
+            let chain = certificate.map(|left| [ending_in(left)]);
+            let deadline = deadline_of(&endpoint.inner, chain.as_ref().map(<[_; 1]>::as_slice))?;
+            Some(deadline.saturating_duration_since(Instant::now()))
+        };
+        let around = |lifetime: Option<Duration>, expected: Duration| {
+            let lifetime = lifetime.unwrap();
+            // The jitter takes up to a tenth; the rest is time this test may take.
+            assert!(lifetime <= expected && lifetime > expected.mul_f64(0.8), "{lifetime:?} of {expected:?}");
+        };
+        assert_eq!(lifetime(None, None), None);
+        around(lifetime(Some(HOUR), None), HOUR);
+        around(lifetime(None, Some(2 * HOUR)), 2 * HOUR);
+        around(lifetime(Some(HOUR), Some(2 * HOUR)), HOUR);
+        around(lifetime(Some(3 * HOUR), Some(2 * HOUR)), 2 * HOUR);
+        assert_eq!(lifetime(None, Some(Duration::ZERO)), Some(Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn the_peer_of_a_resumed_session_is_judged_again_for_nobody_else_did() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity.pem");
+        std::fs::write(&path, own.cert.pem() + &own.signing_key.serialize_pem()).unwrap();
+        let mut options = BundleOptions::new("test");
+        options.keystore = Some(StoreOptions::new(&path, Password::None));
+        options.truststore = Some(StoreOptions::new(&path, Password::None));
+        options.client_auth = ClientAuth::Required;
+        let context = TlsContext::load(options, None).await.unwrap();
+        let endpoint =
+            Endpoint::new("test", Some(context.clone()), ConnectionPolicy::default(), HandshakeLimits::default());
+        let admit = |certificate: CertificateDer<'static>, resumed, dialled: Option<&str>| {
+            let handshake = Handshake {
+                peer_addr: "127.0.0.1:1".parse().unwrap(),
+                chain: Some(&[certificate]),
+                alpn: None,
+                resumed,
+                dialled: dialled.map(|name| ServerName::try_from(name.to_owned()).unwrap()),
+            };
+            LiveGuard::admit(&endpoint.inner, &context.current(), handshake)
+        };
+        for dialled in [None, Some("localhost")] {
+            assert_eq!(admit(ending_in(HOUR), true, dialled).unwrap_err(), Rejection::Untrusted);
+            assert_eq!(endpoint.status().connections, 0, "who is refused is not listed");
+            let live = admit(ending_in(HOUR), false, dialled).expect("the verifier has judged a full handshake");
+            assert_eq!((endpoint.status().connections, live.info.is_resumed()), (1, false));
+            drop(live);
+            admit(own.cert.der().clone(), true, dialled).expect("still trusted");
+        }
+        let refused = admit(own.cert.der().clone(), true, Some("elsewhere")).unwrap_err();
+        assert!(matches!(refused, Rejection::WrongName { .. }), "{refused}");
+    }
+}

@@ -22,10 +22,12 @@ pub(super) fn handshake_error(error: ConnectionError) -> HandshakeError {
         return HandshakeError::RefusedByPeer(format!("{alert:?}"));
     }
     match error {
-        ConnectionError::TransportError(error) => match alert(error.code).and_then(|ours| rejection(ours, &error.reason)) {
-            Some(rejection) => HandshakeError::Rejected(rejection),
-            None => HandshakeError::Protocol(error.to_string()),
-        },
+        ConnectionError::TransportError(error) => {
+            match alert(error.code).and_then(|ours| rejection(ours, &error.reason)) {
+                Some(rejection) => HandshakeError::Rejected(rejection),
+                None => HandshakeError::Protocol(error.to_string()),
+            }
+        }
         ConnectionError::TimedOut => HandshakeError::Io(io::ErrorKind::TimedOut.into()),
         ConnectionError::Reset => HandshakeError::Io(io::ErrorKind::ConnectionReset.into()),
         other => HandshakeError::Protocol(other.to_string()),

@@ -277,7 +277,8 @@ mod tests {
             cipher_suite: CipherSuite::TLS13_AES_128_GCM_SHA256,
             key_exchange_group: Some(NamedGroup::X25519),
         };
-        let flight = [hello(&[(43, &[3, 4]), (KEY_SHARE, X25519), (PRE_SHARED_KEY, &[0, 0])]), vec![8, 0, 0, 9]].concat();
+        let flight =
+            [hello(&[(43, &[3, 4]), (KEY_SHARE, X25519), (PRE_SHARED_KEY, &[0, 0])]), vec![8, 0, 0, 9]].concat();
         for cut in 0..flight.len() {
             let mut observer = ServerHello::default();
             observer.observe(&flight[..cut]);

@@ -22,8 +22,14 @@ pub struct Pair {
 
 impl Pair {
     pub fn new() -> Self {
+        Self::for_names(&[])
+    }
+
+    /// With subject alternative names.
+    pub fn for_names(names: &[&str]) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
-        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         // One name for all, as in Flink's recipe: trust must tell them apart by key.
         params.distinguished_name.push(rcgen::DnType::CommonName, "flink.internal");
