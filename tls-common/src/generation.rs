@@ -29,7 +29,7 @@ use rustls::{
 
 #[cfg(feature = "quic")]
 pub(crate) use self::provider::quic_initial_suite;
-pub(crate) use self::{credentials::NoClientCertificate, files::Files};
+pub(crate) use self::{credentials::NoClientCertificate, files::Files, provider::public_key};
 use self::{
     credentials::{Credentials, LoadedIdentity},
     trust::{Rules, Trust},

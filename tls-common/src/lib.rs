@@ -89,6 +89,8 @@ pub use endpoint::{Endpoint, EndpointStatus};
 pub use error::{MaterialError, Rejection};
 pub use generation::Generation;
 pub use listener::Listener;
-pub use options::{BundleOptions, ClientAuth, Fingerprint, Password, ProtocolVersion, StoreKind, StoreOptions};
+pub use options::{
+    BundleOptions, ClientAuth, Fingerprint, Password, ProtocolVersion, Provider, StoreKind, StoreOptions,
+};
 pub use secret::Secret;
 pub use serve::serve;

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use rustls::{
     client::ResolvesClientCert,
-    crypto::aws_lc_rs,
     server::ResolvesServerCert,
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::files::Files;
+use super::{files::Files, provider};
 use crate::{
     BundleOptions, Fingerprint, MaterialError,
     error::{StoreFault, StorePart},
@@ -45,7 +44,7 @@ impl Credentials {
         let leaf = identity.chain.first().ok_or_else(|| fault(StoreFault::NoCertificate))?;
         let (_, parsed) =
             X509Certificate::from_der(leaf).map_err(|e| fault(StoreFault::BadCertificate(e.to_string())))?;
-        let key = aws_lc_rs::sign::any_supported_type(&identity.key)
+        let key = provider::signing_key(options.provider, &identity.key)
             .map_err(|error| fault(StoreFault::UnsupportedKey(error.to_string())))?;
         let (subject, validity) = (parsed.subject().to_string(), parsed.validity().clone());
         let fingerprint = Fingerprint::sha256_of(leaf);
