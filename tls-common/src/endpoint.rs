@@ -82,6 +82,7 @@ pub struct EndpointStatus {
     /// Longest time from the first sign of a change on disk to the publication of its generation.
     pub slowest_reload_ms: u64,
     /// Over all connections: latest byte sent under a generation, counted from the first sign of the change that replaced it.
+    /// A QUIC connection, whose datagrams are quinn's to send, counts when it ends, by its closing message.
     pub last_old_byte_ms: u64,
     /// New listening sockets made on the same port.
     pub listener_rebinds: u64,

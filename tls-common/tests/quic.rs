@@ -359,11 +359,15 @@ async fn shutdown_lets_a_handler_finish_and_then_returns_even_at_the_connection_
     let connector = dialling.quic_connector(ALPN).unwrap();
     let connection = connector.connect("127.0.0.1", addr.port()).await.unwrap();
     until(|| serving.status().connections == 1).await;
-    let waiting = tokio::spawn(async move { connector.connect("127.0.0.1", addr.port()).await });
+    let second = endpoint(&context, EstablishedConnections::Keep).quic_connector(ALPN).unwrap();
+    let waiting = tokio::spawn(async move { second.connect("127.0.0.1", addr.port()).await });
     stop.cancel();
     let mut words = connection.accept_uni().await.unwrap();
     assert_eq!(words.read_to_end(64).await.unwrap(), b"last words");
-    assert_eq!(serving.status().connections, 1, "the second one is still waiting for its turn");
+    assert_eq!(serving.status().connections, 1, "the second one never got its turn");
+    let error = connector.connect("127.0.0.1", addr.port()).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    assert_eq!((dialling.status().refused_connects, dialling.status().failed_handshakes), (1, 0));
     drop(connection);
     timeout(PATIENCE, served).await.expect("serve returns").unwrap();
     waiting.abort();

@@ -74,13 +74,18 @@ impl Connector {
                 return Err(unreachable(io::ErrorKind::NotFound.into()));
             }
             let first = select_ok(attempts).await.map(|(connection, _)| connection);
-            first.map_err(|source| ConnectError::Handshake { target: target.clone(), source })
+            first.map_err(|source| match source {
+                HandshakeError::Io(source) if source.kind() == io::ErrorKind::ConnectionRefused => unreachable(source),
+                source => ConnectError::Handshake { target: target.clone(), source },
+            })
         };
         let timed_out = ConnectError::Handshake { target: target.clone(), source: HandshakeError::Timeout(limit) };
-        timeout(limit, attempt).await.unwrap_or(Err(timed_out)).inspect_err(|error| {
-            if let ConnectError::Handshake { source, .. } = error {
-                self.endpoint.note_failed_handshake(&target, source);
+        timeout(limit, attempt).await.unwrap_or(Err(timed_out)).inspect_err(|error| match error {
+            ConnectError::Handshake { source, .. } => self.endpoint.note_failed_handshake(&target, source),
+            ConnectError::Unreachable { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
+                self.endpoint.counters.refused_connects.fetch_add(1, Ordering::Relaxed);
             }
+            _ => {}
         })
     }
 
@@ -99,23 +104,15 @@ impl Connector {
         host: &str,
         name: &ServerName<'static>,
     ) -> Result<Connection, HandshakeError> {
-        sleep(pause).await;
+        // Even a pause of nothing would cost a tick of the timer.
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
         let (generation, config) = self.configs.current(&self.endpoint, &self.alpn, &self.tuning)?;
         let connecting = self.socket.connect_with(config, address, host).map_err(connect_error)?;
-        let quic = connecting.await.map_err(|error| {
-            if refused(&error) {
-                self.endpoint.counters.refused_connects.fetch_add(1, Ordering::Relaxed);
-            }
-            handshake_error(error)
-        })?;
+        let quic = connecting.await.map_err(handshake_error)?;
         Connection::admit(quic, &self.endpoint, &generation, Some(name.clone()), self.tuning.cut_code)
     }
-}
-
-/// Whether the server does not take connections now.
-fn refused(error: &quinn::ConnectionError) -> bool {
-    matches!(error, quinn::ConnectionError::ConnectionClosed(close)
-        if close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED)
 }
 
 /// The attempt did not even begin.

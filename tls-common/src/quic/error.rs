@@ -28,6 +28,9 @@ pub(super) fn handshake_error(error: ConnectionError) -> HandshakeError {
                 None => HandshakeError::Protocol(error.to_string()),
             }
         }
+        ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+            HandshakeError::Io(io::ErrorKind::ConnectionRefused.into())
+        }
         ConnectionError::TimedOut => HandshakeError::Io(io::ErrorKind::TimedOut.into()),
         ConnectionError::Reset => HandshakeError::Io(io::ErrorKind::ConnectionReset.into()),
         other => HandshakeError::Protocol(other.to_string()),

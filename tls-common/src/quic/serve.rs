@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Serves until `shutdown`: then nothing more is accepted, live connections are told to drain, and handlers get the
+/// Serves until `shutdown`: then newcomers are refused, live connections are told to drain, and handlers get the
 /// endpoint's drain grace to finish. `socket` is best made by [`Acceptor::bind`].
 ///
 /// Handshakes are bounded by the endpoint's permits and timeout, connections by its `max_connections`; attempts beyond
@@ -22,9 +22,9 @@ where
     let tasks = TaskTracker::new();
     loop {
         let next = async {
+            let incoming = socket.accept().await?;
             // Never closed while the endpoint lives.
-            let permit = Arc::clone(&endpoint.connections).acquire_owned().await.ok()?;
-            Some((permit, socket.accept().await?))
+            Some((Arc::clone(&endpoint.connections).acquire_owned().await.ok()?, incoming))
         };
         let (permit, incoming) = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -42,9 +42,17 @@ where
             drop(permit);
         });
     }
-    // From here on quinn does not answer new clients.
+    let refuse_newcomers = async {
+        while let Some(incoming) = socket.accept().await {
+            incoming.refuse();
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = finish(&endpoint, &tasks) => {}
+        () = refuse_newcomers => {}
+    }
     socket.set_server_config(None);
-    finish(&endpoint, &tasks).await;
     // The last closing messages leave; a socket that also dials may never be idle.
     let _ = timeout(endpoint.limits.close_notify_timeout, socket.wait_idle()).await;
 }
