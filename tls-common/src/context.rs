@@ -120,7 +120,7 @@ pub struct BundleStatus {
     /// How often this process's file watcher died and a new one took over.
     #[serde(default)]
     pub watcher_restarts: u64,
-    /// Whether changes are looked for at all (`security.ssl.reload` in Flink's terms).
+    /// Whether changes are looked for at all.
     pub watching: bool,
     /// When the files were last looked at after the start, milliseconds since the epoch.
     #[serde(default)]

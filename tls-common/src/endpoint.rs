@@ -5,37 +5,24 @@ pub mod audit;
 pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod error;
+pub(crate) mod info;
 mod judge;
 pub(crate) mod policy;
 
-use crate::clock;
 use crate::context::{BundleStatus, TlsContext};
-use crate::error::Rejection;
-use crate::generation::Generation;
-use crate::verify::presented;
 use acceptor::Acceptor;
 use audit::ByReason;
-use connection::{ConnectionState, DrainReason};
 use connector::Connector;
+use info::{ConnectionState, DrainReason};
 use policy::{ConnectionPolicy, EstablishedConnections, HandshakeLimits};
-use rand::Rng as _;
-use rustls::HandshakeKind;
-use rustls::pki_types::{ServerName, UnixTime};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::io::BufReader;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
-use tokio_rustls::TlsStream;
 
-/// Timers further away (seconds: ten years) are as good as none.
-const LONGEST_TIMER_SECONDS: u64 = 10 * 365 * 24 * 3600;
-
-/// A connection kind of this process: `rpc`, `data`, `blob`, `rest`. Clones share everything.
+/// A connection kind of this process, say its API or its replication. Clones share everything.
 ///
 /// Acceptors and connectors made from it count into the same figures and obey the same policy.
 #[derive(Clone, Debug)]
@@ -77,7 +64,7 @@ pub(crate) struct Counters {
 /// ones are passed over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EndpointStatus {
-    /// `rpc`, `data`, `blob` or `rest`.
+    /// Its name, as given to [`Endpoint::new`].
     pub endpoint: String,
     /// The bundle it takes its TLS from; `None` = plain TCP.
     pub bundle: Option<BundleStatus>,
@@ -106,6 +93,7 @@ pub struct EndpointStatus {
     /// Longest time from the first sign of a change on disk to the publication of its generation.
     pub slowest_reload_ms: u64,
     /// Over all connections: latest byte sent under a generation, counted from the first sign of the change that replaced it.
+    /// A QUIC connection, whose datagrams are quinn's to send, counts when it ends, by its closing message.
     pub last_old_byte_ms: u64,
     /// New listening sockets made on the same port.
     pub listener_rebinds: u64,
@@ -140,6 +128,21 @@ impl Endpoint {
     /// Makes connections, offering `alpn`.
     pub fn connector(&self, alpn: &[&str]) -> Connector {
         Connector::new(Arc::clone(&self.inner), alpn)
+    }
+
+    /// Accepts QUIC connections; `alpn` as for [`Self::acceptor`].
+    #[cfg(feature = "quic")]
+    pub fn quic_acceptor(&self, alpn: &[&str]) -> crate::quic::Acceptor {
+        crate::quic::Acceptor::new(Arc::clone(&self.inner), alpn)
+    }
+
+    /// Makes QUIC connections, offering `alpn`, from a UDP socket of its own. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// The system has no socket left.
+    #[cfg(feature = "quic")]
+    pub fn quic_connector(&self, alpn: &[&str]) -> std::io::Result<crate::quic::Connector> {
+        crate::quic::Connector::new(Arc::clone(&self.inner), alpn)
     }
 
     /// The context behind it; `None` = plain TCP.
@@ -237,44 +240,6 @@ impl EndpointInner {
     /// Whether the policy ever looks at established connections.
     fn keeps_connections(&self) -> bool {
         self.policy.established == EstablishedConnections::Keep
-    }
-}
-
-/// When a connection must drain at the latest: its own age (shortened by up to a tenth, so that connections made together
-/// do not all return together) or its peer certificate's (or its pin's) end, whichever is first.
-fn deadline_of(
-    endpoint: &EndpointInner,
-    tls: Option<(&Generation, &TlsStream<BufReader<TcpStream>>)>,
-) -> Option<Instant> {
-    let aged = endpoint.policy.max_age.map(|age| Instant::now() + age.mul_f64(rand::rng().random_range(0.9..1.0)));
-    let expired = tls
-        .and_then(|(generation, stream)| {
-            generation.accepts_until(stream.get_ref().1.peer_certificates()?, UnixTime::now())
-        })
-        .map(|end| end.as_secs().saturating_sub(u64::try_from(clock::wall_ms() / 1000).unwrap_or(0)))
-        .and_then(|left| Instant::now().checked_add(Duration::from_secs(left.min(LONGEST_TIMER_SECONDS))));
-    match (aged, expired) {
-        (Some(aged), Some(expired)) => Some(aged.min(expired)),
-        (aged, expired) => aged.or(expired),
-    }
-}
-
-/// Judges the peer of a resumed session, whose handshake skipped the verifier: its certificate may have expired since.
-fn recheck_resumed(
-    generation: &Generation,
-    stream: &TlsStream<BufReader<TcpStream>>,
-    dialled: Option<&ServerName<'_>>,
-) -> Result<(), Rejection> {
-    let (_, session) = stream.get_ref();
-    match session.peer_certificates() {
-        Some(chain) if session.handshake_kind() == Some(HandshakeKind::Resumed) => {
-            chain.iter().take(1).for_each(presented::note);
-            match dialled {
-                Some(name) => generation.judge_server(chain, name, UnixTime::now()),
-                None => generation.judge_client(chain, UnixTime::now()),
-            }
-        }
-        _ => Ok(()),
     }
 }
 

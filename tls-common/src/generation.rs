@@ -30,11 +30,13 @@ use rustls::{
 };
 use tokio::time::Instant;
 
+#[cfg(feature = "quic")]
+pub(crate) use self::provider::quic_initial_suite;
 pub(crate) use self::{
     credentials::NoClientCertificate,
     files::Files,
     overlap::{Hint, Outgoing},
-    provider::iana_name,
+    provider::{iana_name, public_key},
     validity::{Ends, Validity},
 };
 use self::{
@@ -171,9 +173,11 @@ impl Generation {
         self.trust.overlap_ends().chain(self.credentials.overlap_ends()).min()
     }
 
-    /// What our clients tell servers about whom we believe, as an ALPN name; `None` without overlap.
-    pub(crate) fn alpn_hint(&self) -> Option<Vec<u8>> {
-        self.trust.hint.as_ref().map(Hint::alpn)
+    /// The ALPN names of a client that speaks `protocols`: these, and with overlap what it tells servers about whom it
+    /// believes. A client without protocols offers nothing: a server with some would refuse it.
+    pub(crate) fn offered(&self, protocols: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let hint = self.trust.hint.as_ref().filter(|_| !protocols.is_empty());
+        protocols.iter().cloned().chain(hint.map(Hint::alpn)).collect()
     }
 
     /// From when to when our own certificate is good.

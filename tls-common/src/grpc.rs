@@ -1,8 +1,9 @@
 //! gRPC clients that follow the current generation.
 
-use crate::endpoint::connection::{Connection, ConnectionInfo};
+use crate::endpoint::connection::Connection;
 use crate::endpoint::connector::Connector;
 use crate::endpoint::error::ConnectError;
+use crate::endpoint::info::ConnectionInfo;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rand::Rng as _;

@@ -1,6 +1,9 @@
 //! HTTP/1.1 and HTTP/2 over a [`Connection`], with the graceful end that a drain asks for.
 
-use crate::endpoint::connection::{Connection, ConnectionInfo};
+use crate::endpoint::acceptor::Acceptor;
+use crate::endpoint::connection::Connection;
+use crate::endpoint::info::ConnectionInfo;
+use crate::listener::Listener;
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -12,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 /// A request's head, and a connection's first request, must arrive within this time.
@@ -26,6 +30,22 @@ const MAX_CONCURRENT_STREAMS: u32 = 256;
 /// A connection that has not carried a request yet is left this long before a drain ends it: its first request is on
 /// the way, and HTTP/1.1 has no way to refuse it that the client could tell from a failure.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
+
+/// [`crate::serve`] for an HTTP service: an axum `Router`, tonic's `Routes`, anything of tower's.
+///
+/// Offer ALPN `h2`, `http/1.1` or both.
+pub async fn serve<S, B>(listener: Listener, acceptor: Acceptor, shutdown: CancellationToken, service: S)
+where
+    S: Service<http::Request<Incoming>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let handler = move |connection| serve_connection(connection, service.clone());
+    crate::serve(listener, acceptor, shutdown, handler).await;
+}
 
 /// Serves `service` until the peer goes or the connection drains: HTTP/2 by GOAWAY, HTTP/1.1 by closing after the
 /// response. Each request carries the [`ConnectionInfo`] as an extension.

@@ -46,6 +46,8 @@ pub struct BundleOptions {
     /// IANA names (`TLS_AES_128_GCM_SHA256`) in order of preference; empty means the provider's own list.
     /// Names the provider does not have are dropped with a warning; it is an error if none is left.
     pub cipher_suites: Vec<String>,
+    /// Who does the cryptography.
+    pub provider: Provider,
     /// Sessions remembered for resumption, on each side; 0 turns resumption off.
     pub session_cache_size: usize,
     /// How long a session can be resumed, on each side.
@@ -76,6 +78,7 @@ impl BundleOptions {
             min_key: KeySizes::default(),
             protocols: vec![ProtocolVersion::Tls12, ProtocolVersion::Tls13],
             cipher_suites: Vec::new(),
+            provider: Provider::default(),
             session_cache_size: 1024,
             session_timeout: Duration::from_secs(24 * 60 * 60),
             overlap: Duration::ZERO,
@@ -180,6 +183,20 @@ pub enum ProtocolVersion {
     Tls12,
     /// TLS 1.3.
     Tls13,
+}
+
+/// A library of cryptography beneath rustls. Choosing one that is not built in is an error that names the cargo feature.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Provider {
+    /// AWS-LC by aws-lc-rs; always built in.
+    #[default]
+    AwsLc,
+    /// *ring*; cargo feature `ring`. It has neither P-521 nor post-quantum key exchange.
+    Ring,
+    /// The system's OpenSSL by rustls-openssl, also as a FIPS module; cargo feature `openssl`. What it offers depends on
+    /// the machine's OpenSSL.
+    OpenSsl,
 }
 
 /// SHA-1 or SHA-256 of a certificate's DER bytes.

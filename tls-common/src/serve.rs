@@ -1,5 +1,6 @@
 //! The one serve loop of every server: a permit, `accept`, a handshake of its own task, the handler; drain at the end.
 
+use crate::endpoint::EndpointInner;
 use crate::endpoint::acceptor::Acceptor;
 use crate::endpoint::connection::Connection;
 use crate::listener::Listener;
@@ -71,6 +72,11 @@ where
         });
     }
     drop(listener);
+    finish(&endpoint, &tasks).await;
+}
+
+/// The end of a serve loop: live connections are told to drain, and handlers get the drain grace to finish.
+pub(crate) async fn finish(endpoint: &EndpointInner, tasks: &TaskTracker) {
     tasks.close();
     endpoint.drain_all();
     // Handshakes that were under way become connections after the first call.

@@ -34,7 +34,7 @@ async fn endpoint(name: &str, options: BundleOptions) -> Endpoint {
 }
 
 fn named(name: &str, sans: &[&str]) -> Pair {
-    Pair::made(|params| {
+    Pair::made(&[], |params| {
         params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names =
             sans.iter().map(|san| SanType::DnsName(Ia5String::try_from(*san).unwrap())).collect();

@@ -12,7 +12,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A day before its end, after three months.
 fn nearly_over() -> Pair {
-    Pair::made(|params| {
+    Pair::made(&[], |params| {
         let now = SystemTime::now();
         params.not_before = (now - 90 * DAY).into();
         params.not_after = (now + DAY).into();

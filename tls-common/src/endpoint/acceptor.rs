@@ -1,10 +1,11 @@
 //! [`Acceptor`]: a TCP connection in, a [`Connection`] under the current generation out.
 
+use super::EndpointInner;
 use super::audit::Attempt;
-use super::connection::{Connection, Io, NewConnection};
+use super::connection::{Connection, Io};
 use super::error::HandshakeError;
+use super::info::{Handshake, LiveGuard};
 use super::policy::StreamTuning;
-use super::{EndpointInner, deadline_of, recheck_resumed};
 use std::sync::Arc;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
@@ -40,7 +41,7 @@ impl Acceptor {
     /// # Errors
     /// See [`HandshakeError`]; each is counted and leaves an audit record.
     pub async fn accept(&self, tcp: TcpStream) -> Result<Connection, HandshakeError> {
-        let attempt = Attempt::accepted(&tcp);
+        let attempt = Attempt::new(tcp.peer_addr().ok(), None);
         let result = attempt.presented.during(self.shake_hands(tcp, &attempt)).await;
         result.inspect_err(|error| self.endpoint.note_failure(&attempt, error))
     }
@@ -51,14 +52,8 @@ impl Acceptor {
         tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
         let tcp = BufReader::with_capacity(self.tuning.read_buffer, tcp);
         let Some(tls) = &self.endpoint.tls else {
-            let new = NewConnection {
-                io: Io::Plain(tcp),
-                peer_addr,
-                generation: 0,
-                dialled: None,
-                deadline: deadline_of(&self.endpoint, None),
-            };
-            return Ok(Connection::new(&self.endpoint, new));
+            let live = LiveGuard::admit_plain(&self.endpoint, peer_addr);
+            return Ok(Connection::new(Io::Plain(tcp), live));
         };
         let limit = self.endpoint.limits.timeout;
         let handshake = async {
@@ -77,14 +72,8 @@ impl Acceptor {
         };
         let (generation, stream) = timeout(limit, handshake).await.map_err(|_| HandshakeError::Timeout(limit))??;
         let stream = TlsStream::from(stream);
-        recheck_resumed(&generation, &stream, None).map_err(HandshakeError::Rejected)?;
-        let new = NewConnection {
-            deadline: deadline_of(&self.endpoint, Some((&generation, &stream))),
-            io: Io::Tls(Box::new(stream)),
-            peer_addr,
-            generation: generation.number(),
-            dialled: None,
-        };
-        Ok(Connection::new(&self.endpoint, new))
+        let handshake = Handshake::over_tcp(&stream, peer_addr, None);
+        let live = LiveGuard::admit(&self.endpoint, &generation, handshake).map_err(HandshakeError::Rejected)?;
+        Ok(Connection::new(Io::Tls(Box::new(stream)), live))
     }
 }

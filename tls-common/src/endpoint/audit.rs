@@ -31,8 +31,8 @@
 mod names;
 
 use super::EndpointInner;
-use super::connection::{ConnectionState, DrainReason, PeerIdentity};
 use super::error::HandshakeError;
+use super::info::{ConnectionState, DrainReason, PeerIdentity};
 use crate::generation::iana_name;
 use crate::options::Fingerprint;
 use crate::verify::presented::Presented;
@@ -41,11 +41,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use tokio::net::TcpStream;
 
 /// The `tracing` target of every record.
 pub const TARGET: &str = "audit";
@@ -82,12 +81,9 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn accepted(tcp: &TcpStream) -> Self {
-        Self { peer: tcp.peer_addr().ok(), dialled: None, generation: OnceLock::new(), presented: Presented::default() }
-    }
-
-    pub(crate) fn dialled(tcp: &TcpStream, name: &str) -> Self {
-        Self { dialled: Some(name.to_owned()), ..Self::accepted(tcp) }
+    /// `dialled` is the name that we call; `None` on the accepting side.
+    pub(crate) fn new(peer: Option<SocketAddr>, dialled: Option<&str>) -> Self {
+        Self { peer, dialled: dialled.map(str::to_owned), generation: OnceLock::new(), presented: Presented::default() }
     }
 
     /// It is made under this generation.
@@ -115,6 +111,20 @@ impl Negotiated {
         }
     }
 
+    /// Over QUIC, which is always TLS 1.3.
+    #[cfg(feature = "quic")]
+    pub(crate) fn over_quic(resumed: bool, suite: Option<String>, group: Option<String>) -> Self {
+        let kind = if resumed { HandshakeKind::Resumed } else { HandshakeKind::Full };
+        Self { kind: Some(kind), version: Some(ProtocolVersion::TLSv1_3), suite, group }
+    }
+
+    /// Nothing but whether a session was resumed.
+    #[cfg(test)]
+    pub(crate) fn for_tests(resumed: bool) -> Self {
+        let kind = if resumed { HandshakeKind::Resumed } else { HandshakeKind::Full };
+        Self { kind: Some(kind), version: None, suite: None, group: None }
+    }
+
     pub(crate) fn is_resumed(&self) -> bool {
         self.kind == Some(HandshakeKind::Resumed)
     }
@@ -131,7 +141,7 @@ impl EndpointInner {
     }
 
     /// A handshake has failed.
-    pub(super) fn note_failure(&self, attempt: &Attempt, error: &HandshakeError) {
+    pub(crate) fn note_failure(&self, attempt: &Attempt, error: &HandshakeError) {
         self.counters.failed_by_reason.add(error.code());
         let record = Record {
             event: "rejection",
@@ -147,7 +157,7 @@ impl EndpointInner {
     }
 
     /// The server has refused our certificate when we thought that the handshake was done.
-    pub(super) fn note_late_refusal(&self, state: &ConnectionState, error: &io::Error) {
+    pub(crate) fn note_late_refusal(&self, state: &ConnectionState, error: &dyn Error) {
         let code = HandshakeError::REFUSED_BY_PEER;
         self.counters.failed_by_reason.add(code);
         Record { reason: Some((code, error.to_string())), ..Record::of("rejection", state) }.emit(self);

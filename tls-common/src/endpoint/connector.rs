@@ -1,10 +1,11 @@
 //! [`Connector`]: a name in, a [`Connection`] under the current generation out.
 
+use super::EndpointInner;
 use super::audit::Attempt;
-use super::connection::{Connection, Io, NewConnection};
+use super::connection::{Connection, Io};
 use super::error::{ConnectError, HandshakeError};
+use super::info::{Handshake, LiveGuard};
 use super::policy::StreamTuning;
-use super::{EndpointInner, deadline_of, recheck_resumed};
 use rand::Rng as _;
 use rustls::pki_types::ServerName;
 use std::io;
@@ -63,7 +64,7 @@ impl Connector {
             Err(_) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
         };
         let left = limit.saturating_sub(started.elapsed());
-        let attempt = Attempt::dialled(&tcp, host);
+        let attempt = Attempt::new(tcp.peer_addr().ok(), Some(host));
         attempt.presented.during(self.over(tcp, host, left, &attempt)).await.map_err(|error| match error {
             OverTcp::InvalidName => ConnectError::InvalidName { host: host.to_owned() },
             OverTcp::Failed(source) => {
@@ -80,21 +81,7 @@ impl Connector {
     /// # Errors
     /// The last attempt's.
     pub async fn connect_within(&self, host: &str, port: u16, patience: Duration) -> Result<Connection, ConnectError> {
-        let give_up = Instant::now() + patience;
-        let mut pause = RETRY_FIRST;
-        loop {
-            let error = match self.connect(host, port).await {
-                Ok(connection) => return Ok(connection),
-                Err(error @ ConnectError::InvalidName { .. }) => return Err(error),
-                Err(error) => error,
-            };
-            let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
-            if Instant::now() + jittered >= give_up {
-                return Err(error);
-            }
-            sleep(jittered).await;
-            pause = (pause * 2).min(RETRY_LONGEST);
-        }
+        within(patience, || self.connect(host, port)).await
     }
 
     async fn over(
@@ -108,23 +95,14 @@ impl Connector {
         tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
         let tcp = BufReader::with_capacity(self.tuning.read_buffer, tcp);
         let Some(tls) = &self.endpoint.tls else {
-            let new = NewConnection {
-                io: Io::Plain(tcp),
-                peer_addr,
-                generation: 0,
-                dialled: None,
-                deadline: deadline_of(&self.endpoint, None),
-            };
-            return Ok(Connection::new(&self.endpoint, new));
+            let live = LiveGuard::admit_plain(&self.endpoint, peer_addr);
+            return Ok(Connection::new(Io::Plain(tcp), live));
         };
         let name = ServerName::try_from(host.to_owned()).map_err(|_| OverTcp::InvalidName)?;
         let generation = tls.current();
         attempt.under(generation.number());
         let mut config = rustls::ClientConfig::clone(generation.client_config());
-        config.alpn_protocols.clone_from(&self.alpn);
-        if !self.alpn.is_empty() {
-            config.alpn_protocols.extend(generation.alpn_hint());
-        }
+        config.alpn_protocols = generation.offered(&self.alpn);
         let write_buffer = self.tuning.write_buffer;
         let stream = timeout(
             limit,
@@ -135,15 +113,32 @@ impl Connector {
         .map_err(|_| HandshakeError::Timeout(limit))?
         .map_err(HandshakeError::from_io)?;
         let stream = TlsStream::from(stream);
-        recheck_resumed(&generation, &stream, Some(&name)).map_err(HandshakeError::Rejected)?;
-        let new = NewConnection {
-            deadline: deadline_of(&self.endpoint, Some((&generation, &stream))),
-            io: Io::Tls(Box::new(stream)),
-            peer_addr,
-            generation: generation.number(),
-            dialled: Some(name),
+        let handshake = Handshake::over_tcp(&stream, peer_addr, Some(name));
+        let live = LiveGuard::admit(&self.endpoint, &generation, handshake).map_err(HandshakeError::Rejected)?;
+        Ok(Connection::new(Io::Tls(Box::new(stream)), live))
+    }
+}
+
+/// Attempts with growing, jittered pauses until one succeeds or `patience` is over; then the last error.
+pub(crate) async fn within<T, F, Fut>(patience: Duration, mut attempt: F) -> Result<T, ConnectError>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, ConnectError>>,
+{
+    let give_up = Instant::now() + patience;
+    let mut pause = RETRY_FIRST;
+    loop {
+        let error = match attempt().await {
+            Ok(connection) => return Ok(connection),
+            Err(error @ ConnectError::InvalidName { .. }) => return Err(error),
+            Err(error) => error,
         };
-        Ok(Connection::new(&self.endpoint, new))
+        let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
+        if Instant::now() + jittered >= give_up {
+            return Err(error);
+        }
+        sleep(jittered).await;
+        pause = (pause * 2).min(RETRY_LONGEST);
     }
 }
 

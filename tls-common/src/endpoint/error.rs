@@ -19,6 +19,10 @@ pub enum HandshakeError {
     /// The endpoint's files give no identity to serve with.
     #[error("this endpoint has no certificate to serve with: set a keystore")]
     NoIdentity,
+    /// The endpoint's TLS cannot carry QUIC; the sentence says what to change.
+    #[cfg(feature = "quic")]
+    #[error("this endpoint cannot speak QUIC: {0}")]
+    NoQuic(&'static str),
     /// The peer took longer than the handshake timeout.
     #[error("no handshake within {0:?}")]
     Timeout(Duration),
@@ -31,13 +35,15 @@ impl HandshakeError {
     pub(crate) const REFUSED_BY_PEER: &'static str = "refused_by_peer";
 
     /// For machines; never changes its meaning: a [`Rejection::code`] if we refused the peer, otherwise
-    /// `refused_by_peer`, `protocol`, `no_identity`, `timeout` or `io`.
+    /// `refused_by_peer`, `protocol`, `no_identity`, `no_quic`, `timeout` or `io`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Rejected(rejection) => rejection.code(),
             Self::RefusedByPeer(_) => Self::REFUSED_BY_PEER,
             Self::Protocol(_) => "protocol",
             Self::NoIdentity => "no_identity",
+            #[cfg(feature = "quic")]
+            Self::NoQuic(_) => "no_quic",
             Self::Timeout(_) => "timeout",
             Self::Io(_) => "io",
         }

@@ -4,7 +4,7 @@
 //! only be drained and made anew. Those that still pass are left alone.
 
 use super::EndpointInner;
-use super::connection::{ConnectionState, DrainReason};
+use super::info::{ConnectionState, DrainReason};
 use super::policy::EstablishedConnections;
 use crate::generation::Generation;
 use rustls::pki_types::UnixTime;

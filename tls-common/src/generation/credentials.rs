@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use rustls::{
-    client::ResolvesClientCert, crypto::aws_lc_rs, pki_types::CertificateDer, server::ResolvesServerCert,
-    sign::CertifiedKey,
-};
+use rustls::{client::ResolvesClientCert, pki_types::CertificateDer, server::ResolvesServerCert, sign::CertifiedKey};
 use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::{
     files::Files,
     overlap::{Candidate, Identities, OUTGOING_MAX, Outgoing},
+    provider,
 };
 use crate::{
     BundleOptions, Fingerprint, MaterialError,
@@ -54,7 +52,7 @@ impl Credentials {
         let (_, parsed) =
             X509Certificate::from_der(leaf).map_err(|e| fault(StoreFault::BadCertificate(e.to_string())))?;
         check_leaf(&parsed, options).map_err(fault)?;
-        let key = aws_lc_rs::sign::any_supported_type(&identity.key)
+        let key = provider::signing_key(options.provider, &identity.key)
             .map_err(|error| fault(StoreFault::UnsupportedKey(error.to_string())))?;
         let (subject, validity) = (parsed.subject().to_string(), parsed.validity().clone());
         let fingerprint = Fingerprint::sha256_of(leaf);

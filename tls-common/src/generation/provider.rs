@@ -1,17 +1,22 @@
-//! The cryptography of a generation: aws-lc-rs, always named explicitly, narrowed to the bundle's cipher suites.
+//! The cryptography of a generation: always named explicitly, never rustls' process-wide default, and narrowed to the
+//! bundle's cipher suites. The only place that knows which libraries are built in.
+
+use std::sync::Arc;
 
 use rustls::{
-    SupportedCipherSuite, SupportedProtocolVersion,
+    Error, SupportedCipherSuite, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer},
+    sign::SigningKey,
     version::{TLS12, TLS13},
 };
 
-use crate::{BundleOptions, MaterialError, ProtocolVersion};
+use crate::{BundleOptions, MaterialError, ProtocolVersion, options::Provider};
 
 /// The provider with the suites the options name, in their order; its own order (AES-GCM first) if they name none.
 /// With `warn` each name that is dropped is logged once.
 pub(super) fn for_options(options: &BundleOptions, warn: bool) -> Result<CryptoProvider, MaterialError> {
-    let mut provider = aws_lc_rs::default_provider();
+    let mut provider = built_in(options)?;
     if !options.cipher_suites.is_empty() {
         provider.cipher_suites = select(options, &provider.cipher_suites, warn);
     }
@@ -31,6 +36,51 @@ pub(super) fn for_options(options: &BundleOptions, warn: bool) -> Result<CryptoP
             ),
         })
     }
+}
+
+/// The bundle's provider with all that it has.
+fn built_in(options: &BundleOptions) -> Result<CryptoProvider, MaterialError> {
+    match options.provider {
+        Provider::AwsLc => Ok(aws_lc_rs::default_provider()),
+        #[cfg(feature = "ring")]
+        Provider::Ring => Ok(rustls::crypto::ring::default_provider()),
+        #[cfg(feature = "openssl")]
+        Provider::OpenSsl => Ok(rustls_openssl::default_provider()),
+        #[cfg(not(all(feature = "ring", feature = "openssl")))]
+        missing => Err(MaterialError::Options {
+            bundle: options.name.clone(),
+            reason: format!(
+                "the provider {missing:?} is not built in; choose another, or build with its cargo feature"
+            ),
+        }),
+    }
+}
+
+/// The key, ready for `provider` to sign with.
+pub(super) fn signing_key(provider: Provider, key: &PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+    match provider {
+        #[cfg(feature = "ring")]
+        Provider::Ring => rustls::crypto::ring::sign::any_supported_type(key),
+        // It wants a copy of its own, which nobody wipes.
+        #[cfg(feature = "openssl")]
+        Provider::OpenSsl => {
+            rustls::crypto::KeyProvider::load_private_key(&rustls_openssl::KeyProvider, key.clone_key())
+        }
+        _ => aws_lc_rs::sign::any_supported_type(key),
+    }
+}
+
+/// The public half of a key, as certificates carry it; the same whoever signs.
+pub(crate) fn public_key(key: &PrivateKeyDer<'static>) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
+    let key = aws_lc_rs::sign::any_supported_type(key)?;
+    let public = key.public_key().map(SubjectPublicKeyInfoDer::into_owned);
+    public.ok_or_else(|| Error::General("no public key".into()))
+}
+
+/// The suite of QUIC's first packets, which does not depend on what a bundle allows: those are public anyway.
+#[cfg(feature = "quic")]
+pub(crate) fn quic_initial_suite() -> Option<rustls::quic::Suite> {
+    aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13()?.quic_suite()
 }
 
 pub(super) fn versions(protocols: &[ProtocolVersion]) -> Vec<&'static SupportedProtocolVersion> {
@@ -107,5 +157,14 @@ mod tests {
         options.cipher_suites = vec!["TLS_AES_128_GCM_SHA256".into()];
         options.protocols = vec![ProtocolVersion::Tls12];
         assert!(for_options(&options, false).is_err(), "a TLS 1.3 suite is of no use to TLS 1.2");
+    }
+
+    #[cfg(not(feature = "ring"))]
+    #[test]
+    fn a_provider_that_is_not_built_in_is_an_error_that_says_how_to_get_it() {
+        let mut options = BundleOptions::new("internal");
+        options.provider = Provider::Ring;
+        let error = for_options(&options, true).unwrap_err().to_string();
+        assert!(error.contains("Ring") && error.contains("cargo feature"), "{error}");
     }
 }

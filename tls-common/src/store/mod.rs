@@ -24,16 +24,14 @@ mod tests;
 
 use std::path::Path;
 
-use rustls::{
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer},
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::{
     MaterialError, Secret, StoreKind, StoreOptions,
     error::{StoreFault, StorePart},
+    generation::public_key,
 };
 
 pub(crate) use self::directory::{holds_certificates, parse_trust_directory};
@@ -270,9 +268,7 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, StoreFault> {
 
 /// Index of the certificate that carries the entry's public key; among several the one with the entry's local key id.
 fn leaf_of(entry: &KeyEntry, entries: &[CertEntry], certs: &[X509Certificate<'_>]) -> Result<usize, StoreFault> {
-    let signing = aws_lc_rs::sign::any_supported_type(&entry.key)
-        .map_err(|error| StoreFault::UnsupportedKey(error.to_string()))?;
-    let public = signing.public_key().ok_or_else(|| StoreFault::UnsupportedKey("no public key".into()))?;
+    let public = public_key(&entry.key).map_err(|error| StoreFault::UnsupportedKey(error.to_string()))?;
     let same_key = |(_, cert): &(usize, &X509Certificate<'_>)| cert.public_key().raw == public.as_ref();
     let candidates: Vec<usize> = certs.iter().enumerate().filter(same_key).map(|(index, _)| index).collect();
     let same_id =

@@ -29,13 +29,19 @@ pub struct Pair {
 
 impl Pair {
     pub fn new() -> Self {
-        Self::made(|_| {})
+        Self::made(&[], |_| {})
     }
 
-    /// As [`Self::new`], but for what `change` changes.
-    pub fn made(change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
+    /// With subject alternative names.
+    pub fn for_names(names: &[&str]) -> Self {
+        Self::made(names, |_| {})
+    }
+
+    /// With subject alternative names, and what else `change` changes.
+    pub fn made(names: &[&str], change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
-        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         // One name for all, as in Flink's recipe: trust must tell them apart by key.
         params.distinguished_name.push(rcgen::DnType::CommonName, "flink.internal");

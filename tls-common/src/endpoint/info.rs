@@ -1,0 +1,370 @@
+//! What is known of a connection, whatever carries it, and its place in its endpoint's list: shared by TCP and QUIC.
+
+use super::EndpointInner;
+use super::audit::Negotiated;
+use crate::clock;
+use crate::error::Rejection;
+use crate::generation::Generation;
+use crate::verify::presented;
+use rand::Rng as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Timers further away (seconds: ten years) are as good as none.
+const LONGEST_TIMER_SECONDS: u64 = 10 * 365 * 24 * 3600;
+
+/// What there is to know about a connection; outlives it.
+#[derive(Clone)]
+pub struct ConnectionInfo {
+    pub(crate) state: Arc<ConnectionState>,
+}
+
+/// Who the peer proved to be.
+#[derive(Clone, Debug)]
+pub struct PeerIdentity {
+    chain: Arc<Vec<CertificateDer<'static>>>,
+}
+
+/// Why a connection should finish and go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DrainReason {
+    /// A newer generation is there and the policy is to move everything to it.
+    Renewed,
+    /// The peer's certificate would not be accepted any more; the sentence says why.
+    Untrusted(String),
+    /// The connection reached its own or its peer certificate's end of life.
+    MaxAge,
+    /// This process is stopping.
+    Shutdown,
+}
+
+pub(crate) struct ConnectionState {
+    pub(super) id: u64,
+    pub(super) peer_addr: SocketAddr,
+    pub(super) generation: u64,
+    pub(super) peer: Option<PeerIdentity>,
+    /// The name we dialled; `None` on the accepting side.
+    pub(crate) dialled: Option<ServerName<'static>>,
+    pub(super) alpn: Option<Vec<u8>>,
+    /// `None` for plain TCP, and where it is not known.
+    pub(super) negotiated: Option<Negotiated>,
+    /// When this connection must begin to drain whatever happens.
+    pub(super) deadline: Option<Instant>,
+    drain: CancellationToken,
+    pub(super) drain_reason: OnceLock<(DrainReason, Instant)>,
+    pub(crate) kill: CancellationToken,
+    last_write_ms: AtomicU64,
+}
+
+/// A connection's place in its endpoint's list, left when this is dropped.
+#[derive(Debug)]
+pub(crate) struct LiveGuard {
+    pub(crate) endpoint: Arc<EndpointInner>,
+    pub(crate) info: ConnectionInfo,
+}
+
+/// What a finished TLS handshake says.
+pub(crate) struct Handshake<'a> {
+    pub(crate) peer_addr: SocketAddr,
+    /// The peer's certificates, leaf first.
+    pub(crate) chain: Option<&'a [CertificateDer<'a>]>,
+    pub(crate) alpn: Option<&'a [u8]>,
+    /// Unknown is treated as resumed: judged once more, at worst.
+    pub(crate) negotiated: Option<Negotiated>,
+    /// The name we dialled; `None` on the accepting side.
+    pub(crate) dialled: Option<ServerName<'static>>,
+}
+
+impl LiveGuard {
+    /// Lists a connection whose handshake under `generation` is over. The peer of a resumed session, whose handshake
+    /// skipped the verifier, is judged here: its certificate may have expired since.
+    pub(crate) fn admit(
+        endpoint: &Arc<EndpointInner>,
+        generation: &Generation,
+        handshake: Handshake<'_>,
+    ) -> Result<Self, Rejection> {
+        let Handshake { peer_addr, chain, alpn, negotiated, dialled } = handshake;
+        let resumed = negotiated.as_ref().is_none_or(Negotiated::is_resumed);
+        if let Some(chain) = chain
+            && resumed
+        {
+            chain.iter().take(1).for_each(presented::note);
+            match &dialled {
+                Some(name) => generation.judge_server(chain, name, UnixTime::now())?,
+                None => generation.judge_client(chain, UnixTime::now())?,
+            }
+        }
+        let state = ConnectionState {
+            generation: generation.number(),
+            peer: chain.map(|chain| PeerIdentity {
+                chain: Arc::new(chain.iter().map(|der| der.clone().into_owned()).collect()),
+            }),
+            dialled,
+            alpn: alpn.map(<[u8]>::to_vec),
+            negotiated,
+            deadline: deadline_of(endpoint, chain.and_then(|chain| generation.accepts_until(chain, UnixTime::now()))),
+            ..ConnectionState::plain(endpoint, peer_addr)
+        };
+        endpoint.note_handshake(&state);
+        Ok(Self::enlist(endpoint, state))
+    }
+
+    /// Lists a connection without TLS.
+    pub(super) fn admit_plain(endpoint: &Arc<EndpointInner>, peer_addr: SocketAddr) -> Self {
+        Self::enlist(endpoint, ConnectionState::plain(endpoint, peer_addr))
+    }
+
+    fn enlist(endpoint: &Arc<EndpointInner>, state: ConnectionState) -> Self {
+        let state = Arc::new(state);
+        endpoint.enlist(&state);
+        Self { endpoint: Arc::clone(endpoint), info: ConnectionInfo { state } }
+    }
+}
+
+impl ConnectionInfo {
+    /// Unique within its endpoint and process.
+    pub fn id(&self) -> u64 {
+        self.state.id
+    }
+
+    /// The other end.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.state.peer_addr
+    }
+
+    /// The generation this connection was made under; 0 for plain TCP.
+    pub fn generation(&self) -> u64 {
+        self.state.generation
+    }
+
+    /// Who the peer proved to be; `None` without a certificate.
+    pub fn peer(&self) -> Option<&PeerIdentity> {
+        self.state.peer.as_ref()
+    }
+
+    /// The protocol that ALPN settled on.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.state.alpn.as_deref()
+    }
+
+    /// Whether the handshake resumed an earlier session.
+    pub fn is_resumed(&self) -> bool {
+        self.state.negotiated.as_ref().is_some_and(Negotiated::is_resumed)
+    }
+
+    /// Resolves once the connection should finish what it does and go. Its IO fails `drain_grace` later.
+    pub async fn draining(&self) -> DrainReason {
+        self.state.drain.cancelled().await;
+        self.state.drain_reason.get().map_or(DrainReason::Shutdown, |(reason, _)| reason.clone())
+    }
+
+    /// Whether [`Self::draining`] has resolved.
+    pub fn is_draining(&self) -> bool {
+        self.state.drain.is_cancelled()
+    }
+}
+
+impl fmt::Debug for ConnectionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionInfo")
+            .field("id", &self.state.id)
+            .field("peer", &self.state.peer_addr)
+            .field("generation", &self.state.generation)
+            .field("draining", &self.is_draining())
+            .finish()
+    }
+}
+
+impl PeerIdentity {
+    /// The peer's certificates, leaf first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// SHA-256 of the leaf, lower-case hex.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.chain.first().map(|leaf| crate::context::hex(crate::Fingerprint::sha256_of(leaf).as_bytes()))
+    }
+}
+
+impl DrainReason {
+    /// For machines; never changes its meaning: `renewed`, `untrusted`, `max_age`, `shutdown`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Renewed => "renewed",
+            Self::Untrusted(_) => "untrusted",
+            Self::MaxAge => "max_age",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for DrainReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Renewed => f.write_str("a newer certificate generation is in use"),
+            Self::Untrusted(why) => write!(f, "the peer is not trusted any more: {why}"),
+            Self::MaxAge => f.write_str("the connection or the peer's certificate reached its end of life"),
+            Self::Shutdown => f.write_str("this process is stopping"),
+        }
+    }
+}
+
+impl fmt::Debug for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionState")
+            .field("id", &self.id)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectionState {
+    fn plain(endpoint: &EndpointInner, peer_addr: SocketAddr) -> Self {
+        Self {
+            id: endpoint.next_id(),
+            peer_addr,
+            generation: 0,
+            peer: None,
+            dialled: None,
+            alpn: None,
+            negotiated: None,
+            deadline: deadline_of(endpoint, None),
+            drain: CancellationToken::new(),
+            drain_reason: OnceLock::new(),
+            kill: CancellationToken::new(),
+            last_write_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// The first reason stays; returns whether it was this one.
+    pub(super) fn begin_drain(&self, reason: DrainReason, kill_at: Instant) -> bool {
+        let first = self.drain_reason.set((reason, kill_at)).is_ok();
+        self.drain.cancel();
+        first
+    }
+
+    pub(super) fn kill_at(&self) -> Option<Instant> {
+        self.drain_reason.get().map(|(_, kill_at)| *kill_at)
+    }
+
+    pub(super) fn kill(&self) -> bool {
+        let first = !self.kill.is_cancelled();
+        self.kill.cancel();
+        first
+    }
+
+    pub(super) fn is_killed(&self) -> bool {
+        self.kill.is_cancelled()
+    }
+
+    pub(crate) fn note_bytes_sent(&self) {
+        self.last_write_ms.store(clock::monotonic_ms(), Ordering::Relaxed);
+    }
+
+    /// Monotonic milliseconds of the last byte that left; 0 = none.
+    pub(super) fn last_write_ms(&self) -> u64 {
+        self.last_write_ms.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for LiveGuard {
+    fn drop(&mut self) {
+        self.endpoint.delist(self.info.id());
+    }
+}
+
+/// When a connection must drain at the latest: its own age (shortened by up to a tenth, so that connections made together
+/// do not all return together) or `accepted_until`, the end of its peer's certificate or pin, whichever is first.
+fn deadline_of(endpoint: &EndpointInner, accepted_until: Option<UnixTime>) -> Option<Instant> {
+    let aged = endpoint.policy.max_age.map(|age| Instant::now() + age.mul_f64(rand::rng().random_range(0.9..1.0)));
+    let expired = accepted_until
+        .map(|end| end.as_secs().saturating_sub(UnixTime::now().as_secs()))
+        .and_then(|left| Instant::now().checked_add(Duration::from_secs(left.min(LONGEST_TIMER_SECONDS))));
+    match (aged, expired) {
+        (Some(aged), Some(expired)) => Some(aged.min(expired)),
+        (aged, expired) => aged.or(expired),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+    use super::*;
+    use crate::{
+        BundleOptions, ClientAuth, ConnectionPolicy, Endpoint, HandshakeLimits, Password, StoreOptions, TlsContext,
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A certificate that ends in about `left`.
+    fn ending_in(left: Duration) -> CertificateDer<'static> {
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.not_after = (std::time::SystemTime::now() + left).into();
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().into()
+    }
+
+    #[tokio::test]
+    async fn a_connection_lasts_until_its_age_or_its_peers_certificate_ends_whichever_comes_first() {
+        let lifetime = |max_age, accepted: Option<Duration>| {
+            let policy = ConnectionPolicy { max_age, ..Default::default() };
+            let endpoint = Endpoint::new("test", None, policy, HandshakeLimits::default());
+            let end = |left| UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + left);
+            let deadline = deadline_of(&endpoint.inner, accepted.map(end))?;
+            Some(deadline.saturating_duration_since(Instant::now()))
+        };
+        let around = |lifetime: Option<Duration>, expected: Duration| {
+            let lifetime = lifetime.unwrap();
+            // The jitter takes up to a tenth; the rest is time this test may take.
+            assert!(lifetime <= expected && lifetime > expected.mul_f64(0.8), "{lifetime:?} of {expected:?}");
+        };
+        assert_eq!(lifetime(None, None), None);
+        around(lifetime(Some(HOUR), None), HOUR);
+        around(lifetime(None, Some(2 * HOUR)), 2 * HOUR);
+        around(lifetime(Some(HOUR), Some(2 * HOUR)), HOUR);
+        around(lifetime(Some(3 * HOUR), Some(2 * HOUR)), 2 * HOUR);
+        assert_eq!(lifetime(None, Some(Duration::ZERO)), Some(Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn the_peer_of_a_resumed_session_is_judged_again_for_nobody_else_did() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity.pem");
+        std::fs::write(&path, own.cert.pem() + &own.signing_key.serialize_pem()).unwrap();
+        let mut options = BundleOptions::new("test");
+        options.keystore = Some(StoreOptions::new(&path, Password::None));
+        options.truststore = Some(StoreOptions::new(&path, Password::None));
+        options.client_auth = ClientAuth::Required;
+        let context = TlsContext::load(options, None).await.unwrap();
+        let endpoint =
+            Endpoint::new("test", Some(context.clone()), ConnectionPolicy::default(), HandshakeLimits::default());
+        let admit = |certificate: CertificateDer<'static>, resumed, dialled: Option<&str>| {
+            let handshake = Handshake {
+                peer_addr: "127.0.0.1:1".parse().unwrap(),
+                chain: Some(&[certificate]),
+                alpn: None,
+                negotiated: Some(Negotiated::for_tests(resumed)),
+                dialled: dialled.map(|name| ServerName::try_from(name.to_owned()).unwrap()),
+            };
+            LiveGuard::admit(&endpoint.inner, &context.current(), handshake)
+        };
+        for dialled in [None, Some("localhost")] {
+            assert_eq!(admit(ending_in(HOUR), true, dialled).unwrap_err(), Rejection::Untrusted);
+            assert_eq!(endpoint.status().connections, 0, "who is refused is not listed");
+            let live = admit(ending_in(HOUR), false, dialled).expect("the verifier has judged a full handshake");
+            assert_eq!((endpoint.status().connections, live.info.is_resumed()), (1, false));
+            drop(live);
+            admit(own.cert.der().clone(), true, dialled).expect("still trusted");
+        }
+        let refused = admit(own.cert.der().clone(), true, Some("elsewhere")).unwrap_err();
+        assert!(matches!(refused, Rejection::WrongName { .. }), "{refused}");
+    }
+}
