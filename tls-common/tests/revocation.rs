@@ -21,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 const ALPN: &[&str] = &["echo"];
 
+/// Only ends a test that has failed.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// More than any test here makes.
 const MAX_CONNECTIONS: usize = 64;
 
@@ -131,6 +134,10 @@ async fn start(endpoint: &Endpoint) -> (SocketAddr, mpsc::Receiver<(String, Drai
     (addr, drains)
 }
 
+async fn next_drain(drains: &mut mpsc::Receiver<(String, DrainReason)>) -> (String, DrainReason) {
+    tokio::time::timeout(PATIENCE, drains.recv()).await.expect("nobody was drained").unwrap()
+}
+
 async fn ping(connection: &mut Connection) -> std::io::Result<()> {
     connection.write_all(b"ping").await?;
     connection.flush().await?;
@@ -166,7 +173,7 @@ async fn a_revoked_client_is_drained_and_refused_and_all_others_stay_untouched()
         }
 
         authority.revoke(&[4, 99]);
-        let (drained, reason) = drains.recv().await.unwrap();
+        let (drained, reason) = next_drain(&mut drains).await;
         assert_eq!(drained, clients[2].0, "{protocol:?}");
         assert!(matches!(&reason, DrainReason::Untrusted(why) if why.contains("serial number 04")), "{reason}");
         assert!(matches!(clients[2].2.read(&mut [0; 1]).await, Ok(0) | Err(_)), "mallory's connection ends");
@@ -208,7 +215,7 @@ async fn a_revoked_server_is_left_by_its_clients() {
     let to_revoked = connected(&dialling, servers[1].1).await;
 
     authority.revoke(&[2]);
-    let reason = to_revoked.info().draining().await;
+    let reason = tokio::time::timeout(PATIENCE, to_revoked.info().draining()).await.expect("never drained");
     assert!(matches!(&reason, DrainReason::Untrusted(why) if why.contains("revoked")), "{reason}");
     ping(&mut to_good).await.unwrap();
     assert!(!to_good.info().is_draining());
@@ -259,7 +266,7 @@ async fn an_unpinned_peer_is_drained_when_the_pin_file_changes() {
     let mut alice = connected(&clients[0].1, addr).await;
     let _bob = connected(&clients[1].1, addr).await;
     std::fs::write(&pins, format!("{} # alone\n", clients[0].0)).unwrap();
-    let (drained, reason) = drains.recv().await.unwrap();
+    let (drained, reason) = next_drain(&mut drains).await;
     assert_eq!(drained, clients[1].0);
     assert!(matches!(&reason, DrainReason::Untrusted(why) if why.contains("pinned")), "{reason}");
     ping(&mut alice).await.unwrap();

@@ -67,7 +67,7 @@ struct Case {
     java: bool,
 }
 
-/// The table of the module documentation of `verify`, as files.
+/// The cases of `verify/tests/java.rs`, as files.
 fn cases() -> Vec<Case> {
     let root = Pair::authority("root", None);
     let own = Pair::leaf("own", Some(&root));

@@ -10,7 +10,10 @@
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -42,6 +45,8 @@ struct Crl {
     /// It speaks for all certificates of its issuer.
     complete: bool,
     overdue_noted: AtomicBool,
+    /// The key that signed it, once it was met: a long list is not hashed again for every peer.
+    signer: OnceLock<Vec<u8>>,
 }
 
 impl Crls {
@@ -137,11 +142,16 @@ impl Crl {
             UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(next_update).unwrap_or_default()));
         let list = CertRevocationList::from(list);
         let complete = list.issuing_distribution_point().is_none();
-        Ok(Self { list, next_update, complete, overdue_noted: AtomicBool::new(false), der })
+        Ok(Self { list, next_update, complete, overdue_noted: AtomicBool::new(false), signer: OnceLock::new(), der })
     }
 
     fn is_by(&self, keys: &[Key<'_>], algorithms: &WebPkiSupportedAlgorithms) -> bool {
-        Signed::from_der(&self.der).is_some_and(|signed| keys.iter().any(|key| signed.is_by(*key, algorithms)))
+        if let Some(signer) = self.signer.get() {
+            return keys.iter().any(|key| key.bits() == signer);
+        }
+        let Some(signed) = Signed::from_der(&self.der) else { return false };
+        let signer = keys.iter().find(|key| signed.is_by(**key, algorithms));
+        signer.inspect(|key| drop(self.signer.set(key.bits().to_vec()))).is_some()
     }
 
     /// Whether the next one should be here by now; says so once in the log.

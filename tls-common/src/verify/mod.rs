@@ -167,10 +167,13 @@ impl Judge {
             })
             .and_then(|()| name.map_or(Ok(()), |name| is_for(leaf, name)))
             .inspect_err(|rejection| {
-                tracing::debug!(
-                    peer = role.name(), subject = subject(leaf), fingerprint = %Fingerprint::sha256_of(leaf),
-                    %rejection, "certificate refused"
-                );
+                let (peer, subject, fingerprint) = (role.name(), subject(leaf), Fingerprint::sha256_of(leaf));
+                // The TLS library's error, which is all the handshake's own record gets, has no place for the serial.
+                if matches!(rejection, Rejection::Revoked { .. }) {
+                    tracing::info!(target: "audit", peer, subject, %fingerprint, %rejection, "certificate refused");
+                } else {
+                    tracing::debug!(peer, subject, %fingerprint, %rejection, "certificate refused");
+                }
             })
     }
 

@@ -56,6 +56,11 @@ impl<'a> Key<'a> {
         Self::from_content(anchor.subject_public_key_info.as_ref())
     }
 
+    /// The key itself, without its algorithm.
+    pub(super) fn bits(&self) -> &'a [u8] {
+        self.bits
+    }
+
     fn from_content(spki: &'a [u8]) -> Option<Self> {
         let (algorithm, rest) = value(spki)?;
         let (bits, _) = value(rest)?;
