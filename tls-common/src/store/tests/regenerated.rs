@@ -22,7 +22,7 @@ fn outcomes(directory: &Path) -> BTreeMap<String, Vec<String>> {
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        if name == "make.sh" {
+        if name == "make.sh" || entry.path().is_dir() {
             continue;
         }
         let bytes = fs::read(entry.path()).unwrap();
