@@ -18,7 +18,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How often failed handshakes make us look at the files at most.
+const SUSPICION_PAUSE: Duration = Duration::from_secs(5);
 
 /// How many past generations are remembered for the "last byte under an old certificate" figure.
 const REMEMBERED_GENERATIONS: usize = 1024;
@@ -59,6 +63,8 @@ struct Shared {
     current: ArcSwap<Generation>,
     published: watch::Sender<u64>,
     dirty: Arc<Dirty>,
+    /// When a failed handshake last made us look.
+    suspected: Mutex<Option<Instant>>,
     progress: Mutex<Progress>,
 }
 
@@ -68,6 +74,8 @@ struct Progress {
     digests: Digests,
     /// What made us look at the files last, and when that was over, in Unix milliseconds.
     last_look: Option<(&'static str, i64)>,
+    /// When the last look that could read the files began, on the monotonic clock.
+    looked_ms: u64,
     last_error: Option<String>,
     failed_reloads: u64,
     reloads: u64,
@@ -125,8 +133,8 @@ pub struct BundleStatus {
     /// When the files were last looked at after the start, milliseconds since the epoch.
     #[serde(default)]
     pub last_look: Option<i64>,
-    /// What made us look then: `event` (the file system reported something), `poll` (it was time to) or `manual`
-    /// (SIGHUP, an admin call).
+    /// What made us look then: `event` (the file system reported something), `poll` (it was time to), `manual`
+    /// (SIGHUP, an admin call) or `handshake` (one failed in a way that stale files would explain).
     #[serde(default)]
     pub last_look_source: Option<String>,
 }
@@ -153,9 +161,11 @@ impl TlsContext {
             current: ArcSwap::from_pointee(generation),
             published: watch::Sender::new(1),
             dirty: Arc::default(),
+            suspected: Mutex::default(),
             progress: Mutex::new(Progress {
                 digests,
                 last_look: None,
+                looked_ms: clock::monotonic_ms(),
                 last_error: None,
                 failed_reloads: 0,
                 reloads: 0,
@@ -183,7 +193,17 @@ impl TlsContext {
 
     /// Looks at the files now, through the same path as an event (SIGHUP, admin call). Without reload nothing happens.
     pub fn reload_now(&self) {
-        self.shared.dirty.ask();
+        self.shared.dirty.ask("manual");
+    }
+
+    /// Looks at the files now, because a handshake failed in a way that stale files of ours would explain. Whoever makes
+    /// handshakes fail could ask for it again and again, so that at most one look in [`SUSPICION_PAUSE`] is made.
+    pub(crate) fn suspect(&self) {
+        let mut last = self.shared.suspected.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= SUSPICION_PAUSE) {
+            *last = Some(Instant::now());
+            self.shared.dirty.ask("handshake");
+        }
     }
 
     /// The options this context was loaded with.

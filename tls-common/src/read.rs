@@ -9,6 +9,7 @@ use crate::store::holds_certificates;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -55,6 +56,16 @@ pub(crate) fn read_consistently(options: &BundleOptions) -> Result<(Files, Diges
         }
     }
     Err(MaterialError::Unstable { bundle: options.name.clone() })
+}
+
+/// When the newest of the bundle's files was written, renamed or otherwise changed, in milliseconds since the Unix epoch.
+/// `None` if there is none.
+pub(crate) fn newest_change_ms(options: &BundleOptions) -> Option<i64> {
+    let changed = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(metadata.ctime() * 1000 + metadata.ctime_nsec() / 1_000_000)
+    };
+    options.paths().iter().filter_map(changed).max()
 }
 
 fn resolve(options: &BundleOptions) -> Result<Vec<PathBuf>, MaterialError> {

@@ -4,6 +4,7 @@ use crate::clock;
 use crate::watch::FileWatchListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// How often a bundle was marked, and when the current burst began.
@@ -14,8 +15,8 @@ pub(super) struct Dirty {
     first_ms: AtomicU64,
     /// The last attempt failed on what was there then: the next mark is the first sign of what will replace it.
     failed: AtomicBool,
-    /// Somebody asked, rather than the file system.
-    asked: AtomicBool,
+    /// Who asked, if it was not the file system.
+    asked: Mutex<Option<&'static str>>,
     wake: Notify,
 }
 
@@ -28,19 +29,23 @@ impl Dirty {
             // Only the first mark of a burst sets the time; a failure means it is set already.
             let _ = self.first_ms.compare_exchange(0, clock::monotonic_ms(), Ordering::AcqRel, Ordering::Acquire);
         }
+        self.wake_up();
+    }
+
+    /// `who` wants the files looked at, whether or not anything has changed.
+    pub(super) fn ask(&self, who: &'static str) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(who);
+        self.wake_up();
+    }
+
+    /// Who has called [`Self::ask`] last since the last time this was called.
+    pub(super) fn take_asked(&self) -> Option<&'static str> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn wake_up(&self) {
         self.marks.fetch_add(1, Ordering::AcqRel);
         self.wake.notify_one();
-    }
-
-    /// Somebody wants the files looked at.
-    pub(super) fn ask(&self) {
-        self.asked.store(true, Ordering::Release);
-        self.mark();
-    }
-
-    /// Whether [`Self::ask`] was called since the last time this was.
-    pub(super) fn take_asked(&self) -> bool {
-        self.asked.swap(false, Ordering::AcqRel)
     }
 
     /// Resolves at the next mark, or at once if one came since the last call.
@@ -52,12 +57,9 @@ impl Dirty {
         self.marks.load(Ordering::Acquire)
     }
 
-    /// Starts an attempt: when its burst began (now, if nothing was marked: a poll or a retry).
-    pub(super) fn begin(&self) -> u64 {
-        match self.first_ms.swap(0, Ordering::AcqRel) {
-            0 => clock::monotonic_ms(),
-            first => first,
-        }
+    /// Starts an attempt: when its burst began; `None` if nothing was marked (a poll, or somebody asked).
+    pub(super) fn begin(&self) -> Option<u64> {
+        Some(self.first_ms.swap(0, Ordering::AcqRel)).filter(|first| *first != 0)
     }
 
     /// Gives a burst back whose attempt failed: a retry that succeeds without another mark counts from its beginning.

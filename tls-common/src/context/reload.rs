@@ -4,7 +4,7 @@ use super::{ReloadOptions, Shared, blocking, hex};
 use crate::clock;
 use crate::error::MaterialError;
 use crate::generation::Generation;
-use crate::read::{Digests, read_consistently};
+use crate::read::{Digests, newest_change_ms, read_consistently};
 use crate::watch::debounce::Debounce;
 use crate::watch::{FileWatchService, WatchHandle, weak_listener};
 use rand::Rng as _;
@@ -57,11 +57,8 @@ async fn run(shared: &Arc<Shared>, options: &ReloadOptions, watch: &Option<Arc<W
                 continue;
             }
         }
-        let source = match debounce.due() {
-            _ if shared.dirty.take_asked() => "manual",
-            Some(_) => "event",
-            None => "poll",
-        };
+        let burst = if debounce.due().is_some() { "event" } else { "poll" };
+        let source = shared.dirty.take_asked().unwrap_or(burst);
         debounce.settle();
         let marks = shared.dirty.marks();
         let looked = look(shared, watch).await;
@@ -99,7 +96,7 @@ async fn start_watching(shared: &Arc<Shared>) -> Option<Arc<WatchHandle>> {
 
 /// One look: re-arm the watches, read, compare, and publish what changed.
 async fn look(shared: &Arc<Shared>, watch: &Option<Arc<WatchHandle>>) -> Result<(), MaterialError> {
-    let seen_at_ms = shared.dirty.begin();
+    let (marked_ms, started_ms) = (shared.dirty.begin(), clock::monotonic_ms());
     let (builder, watch) = (Arc::clone(shared), watch.clone());
     let outcome = blocking(&shared.options.name, move || {
         if let Some(watch) = watch {
@@ -112,12 +109,15 @@ async fn look(shared: &Arc<Shared>, watch: &Option<Arc<WatchHandle>>) -> Result<
         Ok(Outcome::Unchanged(digests)) => {
             let mut progress = shared.progress();
             progress.digests = digests;
+            progress.looked_ms = started_ms;
             if progress.last_error.take().is_some() {
                 tracing::info!(bundle = %shared.options.name, "files are back to what is served");
             }
             Ok(())
         }
         Ok(Outcome::Changed(generation, digests)) => {
+            let seen_at_ms = marked_ms.unwrap_or_else(|| unseen_change_ms(shared));
+            shared.progress().looked_ms = started_ms;
             shared.publish(*generation, digests, seen_at_ms);
             let generation = shared.current.load();
             tracing::info!(
@@ -131,10 +131,17 @@ async fn look(shared: &Arc<Shared>, watch: &Option<Arc<WatchHandle>>) -> Result<
             Ok(())
         }
         Err(error) => {
-            shared.dirty.give_back(seen_at_ms);
+            shared.dirty.give_back(marked_ms.unwrap_or(started_ms));
             Err(error)
         }
     }
+}
+
+/// When a change happened that nobody told us of: as the files say, but not before the last look, which did not see it.
+fn unseen_change_ms(shared: &Shared) -> u64 {
+    let now_ms = clock::monotonic_ms();
+    let ago_ms = newest_change_ms(&shared.options).map_or(0, |changed| clock::wall_ms().saturating_sub(changed));
+    now_ms.saturating_sub(u64::try_from(ago_ms).unwrap_or(0)).max(shared.progress().looked_ms)
 }
 
 fn build_if_changed(shared: &Shared) -> Result<Outcome, MaterialError> {

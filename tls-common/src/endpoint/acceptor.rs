@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
 /// The accepting side of an [`crate::Endpoint`]; cheap to clone.
 #[derive(Clone, Debug)]
@@ -57,6 +57,9 @@ impl Acceptor {
         };
         let limit = self.endpoint.limits.timeout;
         let handshake = async {
+            let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
+            let hello = hello.await.map_err(HandshakeError::from_io)?;
+            // Only from here on a handshake costs anything, so who connects and says nothing takes no permit from others.
             // Never closed; an error would only mean that the endpoint is gone.
             let _permit = self.endpoint.handshakes.acquire().await.ok();
             let generation = tls.current();
@@ -64,8 +67,8 @@ impl Acceptor {
             let mut config = rustls::ServerConfig::clone(generation.server_config().ok_or(HandshakeError::NoIdentity)?);
             config.alpn_protocols.clone_from(&self.alpn);
             let write_buffer = self.tuning.write_buffer;
-            let accepted = TlsAcceptor::from(Arc::new(config))
-                .accept_with(tcp, |session| session.set_buffer_limit(Some(write_buffer)))
+            let accepted = hello
+                .into_stream_with(Arc::new(config), |session| session.set_buffer_limit(Some(write_buffer)))
                 .await
                 .map_err(HandshakeError::from_io)?;
             Ok((generation, accepted))

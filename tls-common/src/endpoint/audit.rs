@@ -143,6 +143,7 @@ impl EndpointInner {
     /// A handshake has failed.
     pub(crate) fn note_failure(&self, attempt: &Attempt, error: &HandshakeError) {
         self.counters.failed_by_reason.add(error.code());
+        self.suspect_files(error.smells_of_stale_files());
         let record = Record {
             event: "rejection",
             connection: None,
@@ -160,7 +161,14 @@ impl EndpointInner {
     pub(crate) fn note_late_refusal(&self, state: &ConnectionState, error: &dyn Error) {
         let code = HandshakeError::REFUSED_BY_PEER;
         self.counters.failed_by_reason.add(code);
+        self.suspect_files(true);
         Record { reason: Some((code, error.to_string())), ..Record::of("rejection", state) }.emit(self);
+    }
+
+    fn suspect_files(&self, suspicious: bool) {
+        if suspicious && let Some(tls) = &self.tls {
+            tls.suspect();
+        }
     }
 
     /// A connection was told to go.
@@ -175,8 +183,8 @@ impl EndpointInner {
     /// A connection did not go within the drain grace.
     pub(super) fn note_cut(&self, state: &ConnectionState) {
         self.counters.killed.fetch_add(1, Ordering::Relaxed);
-        let told = state.drain_reason.get();
-        let reason = told.map(|(reason, _)| (reason.code(), format!("{reason}, and it did not finish in time")));
+        let reason =
+            state.told().map(|(reason, _)| (reason.code(), format!("{reason}, and it did not finish in time")));
         Record { reason, ..Record::of("cut", state) }.emit(self);
     }
 }

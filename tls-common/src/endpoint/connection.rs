@@ -134,6 +134,7 @@ impl AsyncRead for Connection {
         if !this.first_read_done {
             this.note_first_read(&result);
         }
+        this.live.info.state.note_bytes_received();
         Poll::Ready(result)
     }
 }
@@ -157,7 +158,11 @@ impl AsyncBufRead for Connection {
     }
 
     fn consume(self: Pin<&mut Self>, amount: usize) {
-        match &mut self.get_mut().io {
+        let this = self.get_mut();
+        if amount > 0 {
+            this.live.info.state.note_bytes_received();
+        }
+        match &mut this.io {
             Io::Plain(io) => Pin::new(io).consume(amount),
             Io::Tls(io) => Pin::new(io.as_mut()).consume(amount),
         }

@@ -49,6 +49,18 @@ impl HandshakeError {
         }
     }
 
+    /// Whether files of ours that have changed unnoticed would explain it: certificates that one side did not believe.
+    pub(crate) fn smells_of_stale_files(&self) -> bool {
+        match self {
+            Self::Rejected(rejection) => !matches!(
+                rejection,
+                Rejection::NoCertificate | Rejection::HandshakeSignature | Rejection::WrongName { .. }
+            ),
+            Self::RefusedByPeer(alert) => STALE_ALERTS.iter().any(|stale| alert.contains(stale)),
+            _ => false,
+        }
+    }
+
     pub(crate) fn from_io(error: io::Error) -> Self {
         let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
             return Self::Io(error);
@@ -62,6 +74,16 @@ impl HandshakeError {
         }
     }
 }
+
+/// Alerts by which a peer says that it does not believe our certificate, in rustls' spelling.
+const STALE_ALERTS: [&str; 6] = [
+    "BadCertificate",
+    "CertificateExpired",
+    "CertificateRevoked",
+    "CertificateUnknown",
+    "UnknownCA",
+    "DecryptError", // what a verifier with another key of the same name makes of our signature
+];
 
 /// A connection attempt that failed.
 #[derive(Debug, thiserror::Error)]

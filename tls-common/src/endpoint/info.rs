@@ -11,13 +11,16 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Timers further away (seconds: ten years) are as good as none.
 const LONGEST_TIMER_SECONDS: u64 = 10 * 365 * 24 * 3600;
+
+/// How long a connection that is only to be renewed may go on after its drain grace while bytes move.
+const LONGEST_RENEWAL: Duration = Duration::from_secs(3600);
 
 /// What there is to know about a connection; outlives it.
 #[derive(Clone)]
@@ -57,9 +60,11 @@ pub(crate) struct ConnectionState {
     /// When this connection must begin to drain whatever happens.
     pub(super) deadline: Option<Instant>,
     drain: CancellationToken,
-    pub(super) drain_reason: OnceLock<(DrainReason, Instant)>,
+    /// Why it should go, and when it is cut at the latest.
+    told: Mutex<Option<(DrainReason, Instant)>>,
     pub(crate) kill: CancellationToken,
     last_write_ms: AtomicU64,
+    last_read_ms: AtomicU64,
 }
 
 /// A connection's place in its endpoint's list, left when this is dropped.
@@ -161,7 +166,7 @@ impl ConnectionInfo {
     /// Resolves once the connection should finish what it does and go. Its IO fails `drain_grace` later.
     pub async fn draining(&self) -> DrainReason {
         self.state.drain.cancelled().await;
-        self.state.drain_reason.get().map_or(DrainReason::Shutdown, |(reason, _)| reason.clone())
+        self.state.told().map_or(DrainReason::Shutdown, |(reason, _)| reason)
     }
 
     /// Whether [`Self::draining`] has resolved.
@@ -237,21 +242,47 @@ impl ConnectionState {
             negotiated: None,
             deadline: deadline_of(endpoint, None),
             drain: CancellationToken::new(),
-            drain_reason: OnceLock::new(),
+            told: Mutex::default(),
             kill: CancellationToken::new(),
             last_write_ms: AtomicU64::new(0),
+            last_read_ms: AtomicU64::new(0),
         }
     }
 
-    /// The first reason stays; returns whether it was this one.
+    /// The first reason stays, except that a connection which was only to be renewed may turn out worse. Returns whether
+    /// this is the reason now.
     pub(super) fn begin_drain(&self, reason: DrainReason, kill_at: Instant) -> bool {
-        let first = self.drain_reason.set((reason, kill_at)).is_ok();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = match &*told {
+            None => true,
+            Some((DrainReason::Renewed, _)) => reason != DrainReason::Renewed,
+            Some(_) => false,
+        };
+        if news {
+            *told = Some((reason, kill_at));
+        }
+        drop(told);
         self.drain.cancel();
-        first
+        news
+    }
+
+    /// Why it was told to go, and when it is cut.
+    pub(super) fn told(&self) -> Option<(DrainReason, Instant)> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn kill_at(&self) -> Option<Instant> {
-        self.drain_reason.get().map(|(_, kill_at)| *kill_at)
+        self.told().map(|(_, kill_at)| kill_at)
+    }
+
+    /// Whose time is over may go on all the same if it is only to be renewed and something has moved within `grace`: to
+    /// cut a transfer would lose work and keep nobody out. The moment at which to ask again.
+    pub(super) fn may_go_on_until(&self, now: Instant, grace: Duration) -> Option<Instant> {
+        let Some((DrainReason::Renewed, kill_at)) = self.told() else { return None };
+        let last_ms = self.last_write_ms().max(self.last_read_ms.load(Ordering::Relaxed));
+        let idle = Duration::from_millis(clock::monotonic_ms().saturating_sub(last_ms));
+        let left = grace.saturating_sub(idle);
+        (!left.is_zero() && now < kill_at + LONGEST_RENEWAL).then(|| now + left)
     }
 
     pub(super) fn kill(&self) -> bool {
@@ -262,6 +293,10 @@ impl ConnectionState {
 
     pub(super) fn is_killed(&self) -> bool {
         self.kill.is_cancelled()
+    }
+
+    pub(super) fn note_bytes_received(&self) {
+        self.last_read_ms.store(clock::monotonic_ms(), Ordering::Relaxed);
     }
 
     pub(crate) fn note_bytes_sent(&self) {

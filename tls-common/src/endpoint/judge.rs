@@ -68,7 +68,9 @@ impl EndpointInner {
         }
         let verdict = match self.policy.established {
             EstablishedConnections::Keep => return,
-            EstablishedConnections::Renew => Some(DrainReason::Renewed),
+            EstablishedConnections::Renew => {
+                Some(rejudge(state, generation).map_or(DrainReason::Renewed, DrainReason::Untrusted))
+            }
             EstablishedConnections::DrainUntrusted => rejudge(state, generation).map(DrainReason::Untrusted),
         };
         if let Some(reason) = verdict {
@@ -86,12 +88,15 @@ impl EndpointInner {
             }
             let at = match state.kill_at() {
                 Some(_) if state.is_killed() => continue,
-                Some(kill_at) if kill_at <= now => {
-                    if state.kill() {
-                        self.note_cut(&state);
+                Some(kill_at) if kill_at <= now => match state.may_go_on_until(now, self.policy.drain_grace) {
+                    Some(later) => Some(later),
+                    None => {
+                        if state.kill() {
+                            self.note_cut(&state);
+                        }
+                        continue;
                     }
-                    continue;
-                }
+                },
                 kill_at => kill_at.or(state.deadline),
             };
             next = match (next, at) {

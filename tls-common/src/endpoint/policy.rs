@@ -19,7 +19,9 @@ pub enum EstablishedConnections {
 pub struct ConnectionPolicy {
     /// See [`EstablishedConnections`].
     pub established: EstablishedConnections,
-    /// How long a draining connection may finish what it does before its IO fails. Default 10 s.
+    /// How long a draining connection may finish what it does before its IO fails. Default 10 s. A TCP connection that is
+    /// only moved to newer material ([`EstablishedConnections::Renew`]) has this long without a byte either way, and
+    /// altogether an hour more: a transfer under way is not cut.
     pub drain_grace: Duration,
     /// Longest age of any connection, shortened by up to a tenth of jitter. Default: none. A peer certificate's
     /// not-after ends a connection in any case.
