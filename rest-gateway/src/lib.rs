@@ -18,7 +18,7 @@ pub mod routes;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use config::{ConfigError, ConfigOption, Configuration, address, bootstrap, options, tls};
+use config::{ConfigError, Configuration, address, bootstrap, options, tls};
 use thiserror::Error;
 use tls_common::{Endpoint, Listener, http};
 use tokio_util::sync::CancellationToken;
