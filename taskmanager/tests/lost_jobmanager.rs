@@ -90,8 +90,12 @@ async fn tasks_fail_with_a_cause_when_the_job_manager_falls_silent() {
         http::serve_connection(connection, routes.clone())
     }));
 
-    let config =
-        [("jobmanager.rpc.port", port.as_str()), ("taskmanager.resource-id", "tm"), ("heartbeat.timeout", "1 s")];
+    let config = [
+        ("jobmanager.rpc.port", port.as_str()),
+        ("taskmanager.resource-id", "tm"),
+        ("heartbeat.interval", "100 ms"),
+        ("heartbeat.timeout", "1 s"),
+    ];
     let stop = CancellationToken::new();
     let taskmanager = tokio::spawn(taskmanager::run(Configuration::from_pairs(config).unwrap(), stop.clone()));
     let address = next("the registration", &mut registrations).await;
