@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     store,
-    transfer::{CLOSE_TIMEOUT, TRANSFER_TIMEOUT, flush, read_chunk, read_header, write_chunks},
+    transfer::{CLOSE_TIMEOUT, STALL_TIMEOUT, TRANSFER_TIMEOUT, flush, read_chunk, read_header, write_chunks},
 };
 
 /// How long a call goes on trying unless told otherwise.
@@ -179,7 +179,7 @@ impl Exchange {
         let mut left = length;
         let mut data = BytesMut::new();
         while left > 0 {
-            data.extend_from_slice(&read_chunk(&mut self.connection, &mut left).await?);
+            data.extend_from_slice(&read_chunk(&mut self.connection, &mut left, STALL_TIMEOUT).await?);
         }
         Ok(data.freeze())
     }

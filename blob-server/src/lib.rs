@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use client::{BlobClient, BlobError};
 pub use proto::blob::Digest;
 
+use server::SilenceLimits;
 use store::{Store, StoreError};
 
 /// Serves until `shutdown`, then finishes the requests in progress. Announces the address `blob`.
@@ -47,7 +48,7 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
     let opened = tokio::task::spawn_blocking(move || Store::open(&directory)).await;
     let store = opened.unwrap_or(Err(StoreError::Stopping))?;
     bootstrap::announce(&config, "blob-server", &[("blob", listener.local_addr())])?;
-    server::serve(listener, endpoint, Arc::new(store), shutdown).await;
+    server::serve(listener, endpoint, Arc::new(store), SilenceLimits::default(), shutdown).await;
     Ok(())
 }
 

@@ -21,8 +21,20 @@ use crate::{
     transfer::{CLOSE_TIMEOUT, STALL_TIMEOUT, TRANSFER_TIMEOUT, flush, read_chunk, within, write_chunks},
 };
 
-/// A connection on which nothing is asked for this long is closed.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a peer that says nothing is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct SilenceLimits {
+    /// A connection on which nothing is asked for this long is closed. Default 60 s.
+    pub idle: Duration,
+    /// So is one on which a request or a body has begun and does not go on. Default 10 s.
+    pub stall: Duration,
+}
+
+impl Default for SilenceLimits {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(60), stall: STALL_TIMEOUT }
+    }
+}
 
 /// A connection that is to be left before anything was asked on it stays this long: its first request is on the way.
 pub const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
@@ -30,7 +42,13 @@ pub const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
 /// Serves the store on the endpoint until `shutdown`, then lets the requests in progress finish (within the
 /// endpoint's drain grace). How many connections there may be, and how long a handshake may take, is the endpoint's
 /// business.
-pub async fn serve(listener: Listener, endpoint: Endpoint, store: Arc<Store>, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: Listener,
+    endpoint: Endpoint,
+    store: Arc<Store>,
+    limits: SilenceLimits,
+    shutdown: CancellationToken,
+) {
     let acceptor = endpoint.acceptor(&[ALPN]);
     let handler = move |connection: Connection| {
         let session = Session {
@@ -38,6 +56,7 @@ pub async fn serve(listener: Listener, endpoint: Endpoint, store: Arc<Store>, sh
             connection,
             endpoint: endpoint.clone(),
             store: Arc::clone(&store),
+            limits,
         };
         session.run()
     };
@@ -50,6 +69,7 @@ struct Session {
     info: ConnectionInfo,
     endpoint: Endpoint,
     store: Arc<Store>,
+    limits: SilenceLimits,
 }
 
 impl Session {
@@ -88,17 +108,17 @@ impl Session {
     /// `None` when there will be no other request: the peer closed, was silent for too long, or the connection is to
     /// be left.
     async fn next_request(&mut self, answered_any: bool) -> Result<Option<[u8; Request::LEN]>, SessionError> {
-        let connection = &mut self.connection;
+        let (connection, limits) = (&mut self.connection, self.limits);
         let mut request = pin!(async move {
             let mut bytes = [0; Request::LEN];
-            let Ok(first) = timeout(IDLE_TIMEOUT, connection.read(&mut bytes)).await else {
+            let Ok(first) = timeout(limits.idle, connection.read(&mut bytes)).await else {
                 return Ok(None);
             };
             match first? {
                 0 => Ok(None),
                 length => {
                     let rest = bytes.get_mut(length..).unwrap_or_default();
-                    within(STALL_TIMEOUT, "the rest of a request", connection.read_exact(rest)).await?;
+                    within(limits.stall, "the rest of a request", connection.read_exact(rest)).await?;
                     Ok(Some(bytes))
                 }
             }
@@ -143,7 +163,7 @@ impl Session {
         self.respond(Response::Send, b"").await?;
         let mut left = length;
         while left > 0 {
-            let chunk = read_chunk(&mut self.connection, &mut left).await?;
+            let chunk = read_chunk(&mut self.connection, &mut left, self.limits.stall).await?;
             // After a failure (disk full) the rest is read and dropped: the peer listens again only once it has sent
             // all.
             upload = match upload {
@@ -165,7 +185,7 @@ impl Session {
         while left > 0 {
             // Fails if the file was cut short since it was checked: the length is promised, so the connection must
             // break.
-            let chunk = read_chunk(&mut file, &mut left).await?;
+            let chunk = read_chunk(&mut file, &mut left, STALL_TIMEOUT).await?;
             write_chunks(&mut self.connection, &chunk).await?;
         }
         Ok(flush(&mut self.connection).await?)

@@ -39,10 +39,14 @@ pub(crate) async fn read_header<const N: usize>(io: &mut (impl AsyncRead + Unpin
 
 /// Reads the next piece of a body of which `left` bytes are still to come; `left` is lowered. Memory is taken as
 /// bytes arrive, never because a header promised them.
-pub(crate) async fn read_chunk(io: &mut (impl AsyncRead + Unpin), left: &mut u64) -> io::Result<Vec<u8>> {
+pub(crate) async fn read_chunk(
+    io: &mut (impl AsyncRead + Unpin),
+    left: &mut u64,
+    stall: Duration,
+) -> io::Result<Vec<u8>> {
     let length = usize::try_from(*left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
     let mut chunk = vec![0; length];
-    within(STALL_TIMEOUT, "the next bytes of a transfer", io.read_exact(&mut chunk)).await?;
+    within(stall, "the next bytes of a transfer", io.read_exact(&mut chunk)).await?;
     *left -= length as u64;
     Ok(chunk)
 }

@@ -4,7 +4,8 @@
 use std::{fs, future::Future, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use blob_server::{
-    BlobClient, BlobError, Digest, server,
+    BlobClient, BlobError, Digest,
+    server::{self, SilenceLimits},
     store::{Store, digest},
 };
 use bytes::Bytes;
@@ -15,8 +16,12 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+
+/// Ends a test that would hang.
+const GIVE_UP: Duration = Duration::from_secs(60);
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -38,12 +43,16 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::with(SilenceLimits::default()).await
+    }
+
+    async fn with(limits: SilenceLimits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(directory.path()).unwrap());
         let listener = Listener::bind_rebinding(LOOPBACK).await.unwrap();
         let address = listener.local_addr();
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(server::serve(listener, plain(), store, shutdown.clone()));
+        let task = tokio::spawn(server::serve(listener, plain(), store, limits, shutdown.clone()));
         Self { directory, address, shutdown, task }
     }
 
@@ -93,7 +102,7 @@ impl Raw {
 
     /// The server has closed; whether it did so with a FIN or, having left bytes unread, with a reset is all the same.
     async fn is_closed(&mut self) {
-        match self.0.read(&mut [0]).await {
+        match timeout(GIVE_UP, self.0.read(&mut [0])).await.expect("the server closes") {
             Ok(0) => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             other => panic!("{other:?}"),
@@ -274,11 +283,15 @@ async fn a_disk_that_fails_is_reported_after_the_upload() {
     assert!(matches!(&error, BlobError::Refused(reason) if reason.contains("No such file")), "{error}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn silence_ends_a_connection() {
-    let server = Server::start().await;
-    let mut idle = server.raw().await;
+    const SHORT: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(3600);
+    let impatient = Server::with(SilenceLimits { idle: SHORT, stall: LONG }).await;
+    let mut idle = impatient.raw().await;
     idle.is_closed().await;
+
+    let server = Server::with(SilenceLimits { idle: LONG, stall: SHORT }).await;
     let mut stuck_in_a_header = server.raw().await;
     stuck_in_a_header.write(&Request::Status.encode()[..20]).await;
     stuck_in_a_header.is_closed().await;

@@ -9,7 +9,8 @@ use std::{
 };
 
 use blob_server::{
-    BlobClient, BlobError, server,
+    BlobClient, BlobError,
+    server::{self, SilenceLimits},
     store::{Store, digest},
 };
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use tls_common::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +31,9 @@ const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 
 /// How often the certificates change under load.
 const ROTATIONS: u64 = 10;
+
+/// Ends a test that would hang.
+const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// A certificate and its key, as PEM.
 struct Pair {
@@ -118,7 +123,8 @@ impl Server {
         let address = listener.local_addr();
         let endpoint = endpoint(context);
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(server::serve(listener, endpoint.clone(), store, shutdown.clone()));
+        let task =
+            tokio::spawn(server::serve(listener, endpoint.clone(), store, SilenceLimits::default(), shutdown.clone()));
         Self { endpoint, address, shutdown, task, _directory: directory }
     }
 
@@ -201,7 +207,8 @@ async fn rotations_refuse_nobody_and_cut_nothing() {
                 files.identify_as(&next)
             }
             for generation in &mut generations {
-                generation.wait_for(|generation| *generation == 1 + 2 * round + step).await.unwrap();
+                let published = generation.wait_for(|generation| *generation == 1 + 2 * round + step);
+                timeout(GIVE_UP, published).await.expect("the generation is published").unwrap();
             }
         }
         pair = next;

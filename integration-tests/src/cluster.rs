@@ -208,15 +208,15 @@ impl Cluster {
         exceptions["exceptionHistory"]["entries"].to_string()
     }
 
-    /// What all processes say about their TLS.
+    /// What all processes say about their TLS, once all of them have been reached.
     pub async fn tls(&self) -> TlsReport {
-        self.rest.get("/v1/tls").await.unwrap()
+        self.tls_until("all processes report", |_| true).await
     }
 
     /// The report once it shows every process and every endpoint in it fulfils `wanted`.
     pub async fn tls_until(&self, what: &str, wanted: impl Fn(&tls_common::EndpointStatus) -> bool) -> TlsReport {
         eventually(what, async || {
-            let report = self.tls().await;
+            let report: TlsReport = self.rest.get("/v1/tls").await.unwrap();
             let complete = report.processes.len() == self.processes.len()
                 && report.processes.iter().all(|process| !process.endpoints.is_empty());
             let mut endpoints = report.processes.iter().flat_map(|process| &process.endpoints);

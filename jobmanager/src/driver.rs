@@ -2,7 +2,6 @@
 //! their own.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use proto::blob::Digest;
 use tokio::time::{MissedTickBehavior, interval};
@@ -10,13 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Now;
-use crate::cluster::{Cluster, ClusterOptions, Command};
+use crate::cluster::{Cluster, ClusterOptions, Command, TICK};
 use crate::dispatcher::scripts::Scripts;
 use crate::job_master::scheduler;
 use crate::rpc::task_executor::TaskExecutors;
-
-/// How often time limits are looked at: how much later than promised a lost TaskManager may be noticed.
-const TICK: Duration = Duration::from_millis(100);
 
 /// The cluster, shared by all who serve requests. Clones are the same.
 #[derive(Debug, Clone)]
@@ -107,6 +103,15 @@ impl Driver {
     }
 
     async fn call(&self, call: scheduler::Command) {
+        let instance = call.instance();
+        self.carry_through(call).await;
+        // It may have begun only after the instance was lost and forgotten.
+        if self.read(|cluster, _| cluster.registry().by_instance(instance).is_none()) {
+            self.shared.executors.forget(instance);
+        }
+    }
+
+    async fn carry_through(&self, call: scheduler::Command) {
         match call {
             scheduler::Command::Deploy { job, attempt, instance, to, task } => {
                 let answer = self.shared.executors.submit_task(instance, &to, *task).await;
@@ -128,5 +133,43 @@ impl Driver {
 
     fn cluster(&self) -> MutexGuard<'_, Cluster> {
         self.shared.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use blob_server::BlobClient;
+    use config::{Configuration, tls};
+    use proto::ids::{AttemptId, InstanceId, JobId};
+
+    use super::*;
+    use crate::resource_manager::registry::tests::introduction;
+    use crate::settings::Settings;
+
+    #[tokio::test]
+    async fn a_call_that_begins_after_its_instance_was_forgotten_leaves_no_channel() {
+        let config = Configuration::default();
+        let endpoint = tls::internal_endpoint(&config, tls::Internal::Rpc, None).unwrap();
+        let executors = TaskExecutors::new(endpoint.connector(&["h2"]), std::time::Duration::ZERO);
+        let scripts = Scripts::new(BlobClient::new(endpoint.connector(&[]), "localhost".to_owned(), 1));
+        let options = Settings::new(&config).unwrap().cluster;
+        let driver = Driver::new(options, executors, scripts, CancellationToken::new());
+        let instance = InstanceId::random();
+        let to = introduction("a", "x", 1).address;
+        let cancel = || scheduler::Command::Cancel {
+            job: JobId::random(),
+            attempt: AttemptId::random(),
+            instance,
+            to: to.clone(),
+        };
+        driver.apply(|cluster, now| cluster.register(now, introduction("a", "x", 1), instance));
+        driver.call(cancel()).await;
+        assert_eq!(driver.shared.executors.channels(), 1, "for the next call");
+        driver.apply(|cluster, now| cluster.unregister(now, &to.id, instance, "it was shut down"));
+        assert_eq!(driver.shared.executors.channels(), 0);
+        driver.call(cancel()).await;
+        assert_eq!(driver.shared.executors.channels(), 0);
     }
 }

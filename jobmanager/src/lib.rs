@@ -45,6 +45,8 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
     let address = address::bind_address(&config, &options::JOBMANAGER_BIND_HOST, &options::JOBMANAGER_RPC_PORT).await?;
     let listener = Listener::bind(address).await.map_err(|source| JobManagerError::Listen { address, source })?;
     let address = listener.local_addr();
+    // As the others know it: it may be bound to all addresses.
+    let id = format!("{}:{}", config.get(&options::JOBMANAGER_RPC_ADDRESS)?, address.port());
 
     let executors = TaskExecutors::new(rpc.connector(&[ALPN_H2]), settings.call_patience);
     let blob_address = &settings.cluster.blob;
@@ -54,7 +56,7 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
     let driver = Driver::new(settings.cluster.clone(), executors, scripts.clone(), shutdown.clone());
     let dispatcher = dispatcher::Dispatcher::new(driver.clone(), scripts, settings.default_parallelism);
     let routes = rpc::routes(
-        rpc::dispatcher::Service::new(driver.clone(), dispatcher, address.to_string(), vec![rpc.clone(), blob]),
+        rpc::dispatcher::Service::new(driver.clone(), dispatcher, id, vec![rpc.clone(), blob]),
         rpc::resource_manager::Service::new(driver.clone(), settings.heartbeat_interval),
         rpc::job_master::Service::new(driver.clone()),
     );

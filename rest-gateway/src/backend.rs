@@ -1,7 +1,7 @@
 //! What the routes need from the rest of the cluster, as a trait so that they can be tested without one, and its real
 //! implementation over the JobManager's Dispatcher service and the blob server.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use async_trait::async_trait;
 use blob_server::{BlobClient, BlobError};
@@ -210,7 +210,17 @@ impl Backend for Cluster {
     async fn tls(&self) -> Vec<ProcessTls> {
         let call = |mut client: DispatcherClient<_>| async move { client.tls_status(TlsStatusRequest {}).await };
         let blobs = self.blobs.clone().with_patience(STATUS_PATIENCE);
-        let (cluster, blobs) = tokio::join!(self.call(STATUS_PATIENCE, call), blobs.status());
+        let late = || format!("no answer within {} s", STATUS_PATIENCE.as_secs());
+        // Patience bounds when the last attempt begins, not how long it takes.
+        let cluster = async {
+            let answer = timeout(STATUS_PATIENCE, self.call(STATUS_PATIENCE, call)).await;
+            answer.unwrap_or_else(|_| Err(self.unreachable(&Status::deadline_exceeded(late()))))
+        };
+        let blobs = async {
+            let answer = timeout(STATUS_PATIENCE, blobs.status()).await;
+            answer.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, late()).into()))
+        };
+        let (cluster, blobs) = tokio::join!(cluster, blobs);
         let own = self.own_endpoints.iter().map(Endpoint::status).collect();
         let mut processes = vec![process("rest-gateway", &self.own_address, Ok::<_, Problem>(own))];
         match cluster {

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use blob_server::store::{Store, digest};
+use blob_server::{
+    server::SilenceLimits,
+    store::{Store, digest},
+};
 use proto::{
     ids::JobId,
     v1::{
@@ -24,7 +27,7 @@ use rest_gateway::{
 };
 use tempfile::TempDir;
 use tls_common::{ConnectionPolicy, Endpoint, HandshakeLimits, Listener};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status};
 
@@ -123,7 +126,7 @@ async fn serve_blobs(shutdown: CancellationToken) -> (SocketAddr, TempDir) {
     let store = Arc::new(Store::open(directory.path()).unwrap());
     let listener = Listener::bind(LOOPBACK).await.unwrap();
     let address = listener.local_addr();
-    tokio::spawn(blob_server::server::serve(listener, plain("blob"), store, shutdown));
+    tokio::spawn(blob_server::server::serve(listener, plain("blob"), store, SilenceLimits::default(), shutdown));
     (address, directory)
 }
 
@@ -242,4 +245,17 @@ async fn the_tls_report_has_every_process_and_says_who_is_missing() {
     assert!(report[3].error.as_ref().unwrap().contains("another release"), "{report:?}");
     assert!(report[4].error.as_ref().unwrap().contains("does not answer"), "{report:?}");
     assert_eq!(report[4].id, blobs.to_string());
+}
+
+// Time jumps to whichever limit comes first.
+#[tokio::test(start_paused = true)]
+async fn the_tls_report_does_not_wait_for_processes_that_accept_and_never_answer() {
+    let (jobmanager, blobs) = (TcpListener::bind(LOOPBACK).await.unwrap(), TcpListener::bind(LOOPBACK).await.unwrap());
+    let (here, there) = (jobmanager.local_addr().unwrap(), blobs.local_addr().unwrap());
+    let report = backend(here, there, Duration::from_secs(30)).tls().await;
+    let errors: Vec<_> = report.iter().filter_map(|process| process.error.as_deref()).collect();
+    assert_eq!(errors.len(), 2, "{report:?}");
+    for (error, address) in errors.iter().zip([here, there]) {
+        assert!(error.contains(&address.to_string()) && error.contains("no answer within 2 s"), "{error}");
+    }
 }

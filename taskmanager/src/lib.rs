@@ -73,6 +73,7 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
         },
         slots: settings.slots,
         hardware: hardware::read(),
+        heartbeat_timeout: settings.heartbeat_timeout,
         endpoints: vec![rpc, data, blob],
     };
 

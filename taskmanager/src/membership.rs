@@ -1,10 +1,12 @@
 //! Being part of the cluster: register, send heartbeats, register again when told to, leave in good order.
 
+use std::future::pending;
 use std::time::Duration;
 
 use proto::ids::{AttemptId, InstanceId};
 use proto::v1;
 use tls_common::Endpoint;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +20,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long leaving may take: telling the JobManager, then ending the tasks.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How finely the JobManager's silence is measured.
+const SILENCE_TICK: Duration = Duration::from_millis(100);
+
 /// Shortest heartbeat interval this TaskManager follows.
 const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
@@ -30,6 +35,8 @@ pub struct Membership {
     pub address: v1::TaskManagerAddress,
     pub slots: u32,
     pub hardware: v1::Hardware,
+    /// A JobManager that is silent for so long has given this TaskManager up, or is gone: its tasks fail.
+    pub heartbeat_timeout: Duration,
     /// Whose state heartbeats carry.
     pub endpoints: Vec<Endpoint>,
 }
@@ -83,13 +90,35 @@ impl Membership {
         }
     }
 
-    /// Sends heartbeats until the JobManager does not know us. One that does not answer is waited for.
+    /// Sends heartbeats until the JobManager does not know us. One that does not answer is waited for, but not by the
+    /// tasks.
     async fn stay(&self, registered: Registered) {
+        let (heard, contact) = watch::channel(());
+        tokio::select! {
+            () = self.beat(registered, &heard) => {}
+            () = self.mind_silence(contact) => {}
+        }
+    }
+
+    /// Fails the tasks whenever the JobManager has been silent for too long.
+    async fn mind_silence(&self, mut contact: watch::Receiver<()>) {
+        loop {
+            silence(&mut contact, self.heartbeat_timeout).await;
+            let cause = format!("no contact with the JobManager for {} s", self.heartbeat_timeout.as_secs_f64());
+            self.executor.give_up(&cause);
+        }
+    }
+
+    async fn beat(&self, registered: Registered, heard: &watch::Sender<()>) {
         let mut beats = interval(registered.heartbeat_interval);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             beats.tick().await;
-            match self.jobmanager.heartbeat(self.heartbeat(registered.instance)).await {
+            let answer = self.jobmanager.heartbeat(self.heartbeat(registered.instance)).await;
+            if answer.is_ok() {
+                heard.send_replace(());
+            }
+            match answer {
                 Ok(answer) if !answer.known => return,
                 Ok(answer) => answer.cancel_attempt_ids.iter().for_each(|attempt| self.cancel(attempt)),
                 Err(status) => tracing::warn!(error = status.message(), "the JobManager does not answer; trying on"),
@@ -138,10 +167,66 @@ impl Membership {
     }
 }
 
+/// Resolves when nothing has been heard for `limit`.
+///
+/// Ticks are counted rather than time: while this process is stopped no tick comes, and nobody is silent.
+async fn silence(contact: &mut watch::Receiver<()>, limit: Duration) {
+    let mut silent = Duration::ZERO;
+    while silent < limit {
+        tokio::select! {
+            biased;
+            heard = contact.changed() => match heard {
+                Ok(()) => silent = Duration::ZERO,
+                // Whoever listens is gone, and so are we.
+                Err(_) => pending().await,
+            },
+            () = sleep(SILENCE_TICK) => silent += SILENCE_TICK,
+        }
+    }
+}
+
 /// Numbers, text and maps with text keys: nothing that JSON does not have.
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| {
         tracing::error!(%error, "status as JSON");
         String::new()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::time::{Instant, advance};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_counted_from_what_was_heard_last() {
+        let (heard, mut contact) = watch::channel(());
+        let start = Instant::now();
+        let speak = async {
+            sleep(Duration::from_secs(7)).await;
+            heard.send_replace(());
+            pending::<()>().await;
+        };
+        tokio::select! {
+            () = silence(&mut contact, LIMIT) => {}
+            () = speak => {}
+        }
+        assert_eq!(start.elapsed(), Duration::from_secs(17));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_this_process_is_stopped_nobody_is_silent() {
+        let (_heard, mut contact) = watch::channel(());
+        let mut silent = pin!(silence(&mut contact, LIMIT));
+        assert!(timeout(Duration::from_secs(5), &mut silent).await.is_err());
+        advance(Duration::from_secs(3_600)).await;
+        let start = Instant::now();
+        silent.await;
+        assert!(start.elapsed() > Duration::from_secs(4), "{:?}", start.elapsed());
+    }
 }

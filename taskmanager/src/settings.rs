@@ -23,6 +23,8 @@ pub struct Settings {
     pub jobmanager_port: u16,
     /// How long a call to the JobManager is repeated before the log says that it does not answer.
     pub call_patience: Duration,
+    /// The JobManager's, too.
+    pub heartbeat_timeout: Duration,
     pub shuffle: ShuffleOptions,
 }
 
@@ -46,6 +48,7 @@ impl Settings {
             jobmanager_host,
             jobmanager_port,
             call_patience: config.get(&options::PEKKO_ASK_TIMEOUT)?,
+            heartbeat_timeout: config.get(&options::HEARTBEAT_TIMEOUT)?,
             shuffle: ShuffleOptions {
                 window_bytes: config.get(&options::TASKMANAGER_NETWORK_CHANNEL_WINDOW)?.bytes(),
                 retained_bytes: config.get(&options::TASKMANAGER_NETWORK_CHANNEL_RETAINED)?.bytes(),

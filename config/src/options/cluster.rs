@@ -70,7 +70,8 @@ options! {
 
     /// How often a TaskManager reports to the JobManager.
     HEARTBEAT_INTERVAL: Duration = "heartbeat.interval", default = "1 s", positive = true;
-    /// A TaskManager that is silent for this long is dead, and the jobs on it fail.
+    /// A TaskManager that is silent for this long is dead, and the jobs on it fail. A TaskManager for which the
+    /// JobManager is silent for this long fails its tasks.
     HEARTBEAT_TIMEOUT: Duration = "heartbeat.timeout", default = "10 s", positive = true;
     /// How long a call to another process is tried again before it fails.
     PEKKO_ASK_TIMEOUT: Duration =

@@ -2,9 +2,17 @@
 
 use std::net::SocketAddr;
 
-use integration_tests::{Client, Internal, Port, Secured, within};
+use bytes::BytesMut;
+use integration_tests::{Client, Count, Internal, Port, Secured, within};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use proto::blob::{Refusal, Request, Response};
+use proto::frame::{Chunks, Decoder, ErrorCode, Frame, Hello, VERSION};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::unix::pipe;
+
+use crate::upload::{Upload, greeted, response};
 
 /// Connections per port, before and after TLS each.
 const ROUNDS: u64 = 25;
@@ -30,6 +38,94 @@ async fn garbage_on_every_port_before_and_after_tls_harms_nobody() {
     }
     secured.every_port_presents(&client, &identity.fingerprint()).await;
     secured.runs_a_job().await;
+}
+
+#[tokio::test]
+async fn garbage_from_a_trusted_peer_in_the_middle_of_a_conversation_leaves_a_running_job_exact() {
+    const ROWS: u64 = 1_000;
+    let identity = Internal::pair();
+    let mut secured = Secured::start(&identity, &[&identity]).await;
+    let client = Client::new(Some(&identity));
+    let blob_server = secured.cluster.process("blob-server").address(Port::Blob);
+    let ports = secured.cluster.processes().iter().flat_map(|process| process.ports());
+    let data: Vec<_> = ports.filter(|(port, _)| *port == Port::Data).map(|(_, address)| address).collect();
+
+    let (file, sink) = (secured.cluster.scratch().join("numbers.csv"), secured.cluster.scratch().join("counts"));
+    mkfifo(&file, Mode::S_IRWXU).unwrap();
+    let mut pipe = pipe::OpenOptions::new().read_write(true).open_sender(&file).unwrap();
+    let job = secured.cluster.submit(&Count::read(&file, "", &sink)).await;
+    for round in 0..ROUNDS {
+        pipe.write_all(Count::csv(round * ROWS..(round + 1) * ROWS).as_bytes()).await.unwrap();
+        let noise = garbage(4 * round, Port::Data);
+        for address in &data {
+            let last = within("garbage after a hello is answered", after_a_hello(&client, *address, &noise)).await;
+            assert!(matches!(last, Some(Frame::Error { code: ErrorCode::Violation, .. })), "{last:?}");
+            // The same below TLS: no record of the session.
+            let mut broken = client.connect(Port::Data, *address).await.unwrap();
+            broken.write_all(&hello()).await.unwrap();
+            broken.flush().await.unwrap();
+            let _ = broken.get_mut().0.write_all(&noise).await;
+            let _ = within("broken TLS ends a data connection", broken.read_to_end(&mut Vec::new())).await;
+        }
+        let body = [noise.clone(), noise.clone()].concat();
+        let upload = Upload::begin(&client, blob_server, body.clone()).await;
+        let digest = upload.digest;
+        let mut other = noise.clone();
+        other.reverse();
+        let refused = within("a blob that is another is answered", upload.finish_with(&other)).await;
+        assert!(matches!(refused, Response::Refused { refusal: Refusal::Mismatch, .. }), "{refused:?}");
+        let mut broken = Upload::begin(&client, blob_server, body).await.connection;
+        let _ = broken.get_mut().0.write_all(&noise).await;
+        let _ = within("broken TLS ends a blob connection", broken.read_to_end(&mut Vec::new())).await;
+        let mut get = greeted(&client, blob_server).await;
+        get.write_all(&Request::Get { digest }.encode()).await.unwrap();
+        get.flush().await.unwrap();
+        let missing = response(&mut get).await;
+        assert!(matches!(missing, Response::Refused { refusal: Refusal::NotFound, .. }), "{missing:?}");
+    }
+    drop(pipe);
+    secured.cluster.ends(&job, "FINISHED").await;
+    Count { rows: ROUNDS * ROWS }.assert_exact(&sink);
+    for process in secured.cluster.processes_mut() {
+        assert!(process.is_running(), "{}", process.name());
+    }
+}
+
+/// What somebody says who is no TaskManager of this cluster, but has its certificate.
+fn hello() -> BytesMut {
+    let hello = Hello {
+        version: VERSION,
+        // The one with the smaller id dials.
+        task_manager: "a-stranger".parse().unwrap(),
+        session: 1,
+        connection: 1,
+        resumed: false,
+    };
+    let mut bytes = BytesMut::new();
+    Frame::<Chunks>::Hello(hello).encode(&mut bytes);
+    bytes
+}
+
+/// Says hello and then `noise`; answers the server's last frame.
+async fn after_a_hello(client: &Client, address: SocketAddr, noise: &[u8]) -> Option<Frame> {
+    let mut connection = client.connect(Port::Data, address).await.unwrap();
+    connection.write_all(&hello()).await.unwrap();
+    let _ = connection.write_all(noise).await;
+    let _ = connection.flush().await;
+    let mut answer = Vec::new();
+    // Not until the end of the stream: the server waits for ours.
+    let mut decoder = Decoder::new(1 << 20);
+    loop {
+        let count = connection.read_buf(&mut answer).await.unwrap_or(0);
+        let mut rest = answer.as_slice();
+        let frames: Vec<_> = std::iter::from_fn(|| decoder.decode(&mut rest).unwrap()).collect();
+        answer.clear();
+        match frames.into_iter().last() {
+            Some(error @ Frame::Error { .. }) => return Some(error),
+            other if count == 0 => return other,
+            _ => {}
+        }
+    }
 }
 
 /// Sends `garbage` and then the end of the stream, and reads until the server has hung up, politely or not.

@@ -8,11 +8,45 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tidemill::rotation::{Rotator, RotatorOptions};
+use tls_common::EndpointStatus;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
 const ROTATIONS: u64 = 200;
 const ROWS_PER_ROTATION: u64 = 2_000;
+
+#[tokio::test]
+async fn a_job_that_is_idle_through_several_rotations_is_exact() {
+    const ROWS: u64 = 20_000;
+    const SILENCES: u64 = 2;
+    const ROTATIONS: u64 = 4;
+    let builder = Cluster::builder();
+    let mut rotator = Rotator::create(builder.scratch(), RotatorOptions::default()).unwrap();
+    let builder = builder.set_all(rotator.settings()).set("security.ssl.reload", "true");
+    let cluster = builder.set("security.ssl.reload.established-connections", "renew").start().await;
+
+    let (file, sink) = (cluster.scratch().join("numbers.csv"), cluster.scratch().join("counts"));
+    mkfifo(&file, Mode::S_IRWXU).unwrap();
+    let mut pipe = pipe::OpenOptions::new().read_write(true).open_sender(&file).unwrap();
+    let job = cluster.submit(&Count::read(&file, "", &sink)).await;
+    // Once before the first row, and once between rows.
+    for silence in 0..SILENCES {
+        for _ in 0..ROTATIONS {
+            let step = rotator.rotate().unwrap();
+            cluster.follows(&step.internal.fingerprint, &step.rest.fingerprint).await;
+        }
+        pipe.write_all(Count::csv(silence * ROWS..(silence + 1) * ROWS).as_bytes()).await.unwrap();
+    }
+    drop(pipe);
+    cluster.ends(&job, "FINISHED").await;
+    Count { rows: SILENCES * ROWS }.assert_exact(&sink);
+    for endpoint in cluster.tls().await.processes.iter().flat_map(|process| &process.endpoints) {
+        assert_eq!((endpoint.failed_handshakes, endpoint.refused_connects, endpoint.killed), (0, 0, 0), "{endpoint:?}");
+        if endpoint.endpoint == "data" {
+            assert!(endpoint.handshakes > ROTATIONS, "its connections did not move: {endpoint:?}");
+        }
+    }
+}
 
 #[tokio::test]
 async fn a_job_is_exact_while_both_bundles_are_replaced_200_times() {
@@ -108,7 +142,7 @@ async fn a_task_manager_that_is_killed_fails_its_job_and_is_named_as_the_cause()
     let identity = Internal::pair();
     // The neighbour would go on waiting for it: what notices the loss is the missing heartbeats.
     let builder =
-        Cluster::builder().set("heartbeat.timeout", "1 s").set("taskmanager.network.reconnect-timeout", "1 h");
+        Cluster::builder().set("heartbeat.timeout", "5 s").set("taskmanager.network.reconnect-timeout", "1 h");
     let mut secured = Secured::with(builder, &identity, &[&identity]).await;
     let job = secured.cluster.starts_an_endless_job().await;
     secured.cluster.process("taskmanager-2").signal(Signal::SIGKILL);
@@ -125,9 +159,11 @@ async fn the_keystore_of_flinks_documentation_shuffles_between_two_task_managers
     let settings = Internal::settings_for(&keystore, &keystore, "store_password");
     let cluster = Cluster::builder().set_all(settings).start().await;
     cluster.runs_a_job().await;
-    let subject = |endpoint: &tls_common::EndpointStatus| endpoint.bundle.as_ref().unwrap().subject.clone().unwrap();
-    for process in cluster.tls().await.processes.iter().filter(|process| process.process == "taskmanager") {
-        let data = process.endpoints.iter().find(|endpoint| endpoint.endpoint == "data").unwrap();
-        assert!(data.handshakes > 0 && subject(data).contains("flink.internal"), "{data:?}");
-    }
+    let subject = |endpoint: &EndpointStatus| endpoint.bundle.as_ref().unwrap().subject.clone().unwrap();
+    let shuffled = |endpoint: &EndpointStatus| endpoint.endpoint != "data" || endpoint.handshakes > 0;
+    let report = cluster.tls_until("the data plane's handshakes are reported", shuffled).await;
+    let endpoints = report.processes.iter().flat_map(|process| &process.endpoints);
+    let data: Vec<_> = endpoints.filter(|endpoint| endpoint.endpoint == "data").collect();
+    assert_eq!(data.len(), 2);
+    assert!(data.iter().all(|data| subject(data).contains("flink.internal")), "{data:?}");
 }

@@ -10,4 +10,5 @@ mod processes;
 mod reload_off;
 mod rotation;
 mod strangers;
+mod upload;
 mod without_tls;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use proto::ids::{AttemptId, InstanceId, JobId, TaskManagerId};
 use proto::v1::{JobState, TaskMetrics};
+use tokio::time::Instant;
 
 use crate::clock::Now;
 use crate::dispatcher::jobs::{JobLimits, Jobs, Refused};
@@ -20,6 +21,12 @@ use crate::resource_manager::slots::{Slot, Slots};
 
 #[cfg(test)]
 mod simulation;
+
+/// How often [`Cluster::tick`] is to be called: how much later than promised a lost TaskManager may be noticed.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Ticks further apart than this mean that this process did not run in between: it was stopped, or starved.
+const ABSENCE: Duration = Duration::from_millis(500);
 
 /// What the state machine is built with.
 #[derive(Debug, Clone)]
@@ -70,6 +77,7 @@ pub struct Cluster {
     slots: Slots,
     jobs: Jobs,
     commands: Vec<Command>,
+    last_tick: Option<Instant>,
 }
 
 impl Cluster {
@@ -79,6 +87,7 @@ impl Cluster {
             slots: Slots::default(),
             jobs: Jobs::new(options.jobs),
             commands: Vec::new(),
+            last_tick: None,
             options,
         }
     }
@@ -173,9 +182,21 @@ impl Cluster {
         self.registry.note_unreachable(instance, error);
     }
 
-    /// Time has passed: gives up TaskManagers that are silent and requests that have waited too long. To be called at
-    /// least a few times per heartbeat timeout.
+    /// Time has passed: gives up TaskManagers that are silent and requests that have waited too long. To be called every
+    /// [`TICK`].
+    ///
+    /// A tick that comes much too late was not the only one to wait: so did the heartbeats that came meanwhile, and they
+    /// may well be handled after it. Such an absence of this process is nobody's silence.
     pub fn tick(&mut self, now: Now) {
+        let last = self.last_tick.replace(now.instant).unwrap_or(now.instant);
+        let absence = now.instant.duration_since(last);
+        if absence > ABSENCE {
+            tracing::warn!(
+                seconds = absence.as_secs_f64(),
+                "this process did not run: nobody is given up for that time"
+            );
+            self.registry.excuse(now, absence);
+        }
         // One at a time: losing one may hand its job's slots to another job, and they must not be those of a dead
         // TaskManager.
         while let Some(lost) = self.registry.expire(now) {

@@ -69,6 +69,10 @@ enum Step {
     Wait {
         seconds: u64,
     },
+    /// The JobManager does not run for a while, and ticks before anything else when it does again.
+    Stall {
+        seconds: u64,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -85,6 +89,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (manager(), any::<usize>(), prop::bool::weighted(0.1)).prop_map(|(manager, nth, fails)| Step::Work { manager, nth, fails }),
         8 => (manager(), any::<usize>(), fate()).prop_map(|(manager, nth, fate)| Step::Report { manager, nth, fate }),
         2 => (0..8u64).prop_map(|seconds| Step::Wait { seconds }),
+        1 => (1..60u64).prop_map(|seconds| Step::Stall { seconds }),
     ];
     prop::collection::vec(step, 0..150)
 }
@@ -123,9 +128,11 @@ impl World {
             jobs: JobLimits { active_max: 4, ended_max: 2 },
             blob: BlobAddress { host: "blob".to_owned(), port: 1 },
         };
+        let (mut cluster, now) = (Cluster::new(options), Now { instant: Instant::now(), unix_ms: 0 });
+        cluster.tick(now);
         Self {
-            cluster: Cluster::new(options),
-            now: Now { instant: Instant::now(), unix_ms: 0 },
+            cluster,
+            now,
             managers: (0..MANAGERS).map(|_| Manager::default()).collect(),
             calls: Vec::new(),
             incarnations: 0,
@@ -179,9 +186,17 @@ impl World {
                 }
             }
             Step::Wait { seconds } => {
-                self.now.instant += Duration::from_secs(seconds);
-                self.now.unix_ms += i64::try_from(seconds * 1000).unwrap();
-                self.cluster.tick(self.now);
+                for _ in 0..seconds * 10 {
+                    self.pass(TICK);
+                }
+            }
+            Step::Stall { seconds } => {
+                let registered = |cluster: &Cluster| -> Vec<InstanceId> {
+                    cluster.registry().iter().map(|known| known.instance).collect()
+                };
+                let before = registered(&self.cluster);
+                self.pass(Duration::from_secs(seconds));
+                assert_eq!(before, registered(&self.cluster), "given up for an absence of the JobManager");
             }
         }
         for command in self.cluster.take_commands() {
@@ -191,6 +206,12 @@ impl World {
             }
         }
         self.check();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.now.unix_ms += i64::try_from(time.as_millis()).unwrap();
+        self.cluster.tick(self.now);
     }
 
     /// A new process, or the present one again (its earlier tasks are gone in both cases).

@@ -36,6 +36,15 @@ pub enum Command {
     Cancel { job: JobId, attempt: AttemptId, instance: InstanceId, to: Address },
 }
 
+impl Command {
+    /// Whom the call is for.
+    pub fn instance(&self) -> InstanceId {
+        match self {
+            Self::Deploy { instance, .. } | Self::Cancel { instance, .. } => *instance,
+        }
+    }
+}
+
 /// A state a TaskManager reports of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskUpdate {

@@ -43,6 +43,8 @@ pub struct Registration {
     pub introduction: Introduction,
     pub instance: InstanceId,
     pub last_heartbeat: Now,
+    /// How much of the time since then is not its silence but our absence.
+    excused: Duration,
     /// `None` until the first heartbeat.
     pub report: Option<Report>,
     /// The last call to it that failed, if no heartbeat has come since: a hint at what happened to it, no more.
@@ -78,11 +80,17 @@ impl Registry {
         if let Some(known) = self.managers.get_mut(&id)
             && known.introduction.incarnation == introduction.incarnation
         {
-            known.last_heartbeat = now;
+            known.hear(now);
             return (known.instance, None);
         }
-        let registration =
-            Registration { introduction, instance: fresh, last_heartbeat: now, report: None, unreachable: None };
+        let registration = Registration {
+            introduction,
+            instance: fresh,
+            last_heartbeat: now,
+            excused: Duration::ZERO,
+            report: None,
+            unreachable: None,
+        };
         let replaced = self.managers.insert(id, registration);
         (fresh, replaced.map(|old| old.into_lost("it registered again after a restart")))
     }
@@ -92,7 +100,7 @@ impl Registry {
         let Some(known) = self.managers.get_mut(id).filter(|known| known.instance == instance) else {
             return false;
         };
-        known.last_heartbeat = now;
+        known.hear(now);
         known.report = Some(report);
         known.unreachable = None;
         true
@@ -111,10 +119,17 @@ impl Registry {
         }
     }
 
+    /// This process was absent for the last `absence`: what came meanwhile has not been heard yet.
+    pub fn excuse(&mut self, now: Now, absence: Duration) {
+        for known in self.managers.values_mut() {
+            known.excused += absence.min(known.since_last_heartbeat(now));
+        }
+    }
+
     /// Removes one that has been silent for too long, if any. To be called until it answers `None`.
     pub fn expire(&mut self, now: Now) -> Option<Lost> {
         let timeout = self.heartbeat_timeout;
-        let silent = |known: &Registration| now.instant.duration_since(known.last_heartbeat.instant) >= timeout;
+        let silent = |known: &Registration| known.silence(now) >= timeout;
         let id = self.managers.iter().find(|(_, known)| silent(known)).map(|(id, _)| id.clone())?;
         self.managers.remove(&id).map(|known| known.into_lost(&format!("no heartbeat for {}", seconds(timeout))))
     }
@@ -131,6 +146,20 @@ impl Registry {
 }
 
 impl Registration {
+    /// How long it could have been heard of, and was not.
+    pub fn silence(&self, now: Now) -> Duration {
+        self.since_last_heartbeat(now).saturating_sub(self.excused)
+    }
+
+    fn since_last_heartbeat(&self, now: Now) -> Duration {
+        now.instant.duration_since(self.last_heartbeat.instant)
+    }
+
+    fn hear(&mut self, now: Now) {
+        self.last_heartbeat = now;
+        self.excused = Duration::ZERO;
+    }
+
     fn into_lost(self, why: &str) -> Lost {
         let Address { id, host, .. } = self.introduction.address;
         let hint = self.unreachable.map(|error| format!(" (the last call to it failed: {error})")).unwrap_or_default();
@@ -181,6 +210,26 @@ pub(crate) mod tests {
         let lost = registry.expire(at(start, 19)).unwrap();
         assert_eq!(lost.cause, "TaskManager a at host lost: no heartbeat for 10 s");
         assert!(!registry.heartbeat(at(start, 19), &id, instance(1), Report::default()), "must register again");
+    }
+
+    #[test]
+    fn an_absence_of_our_own_is_nobodys_silence() {
+        let start = Instant::now();
+        let mut registry = Registry::new(TIMEOUT);
+        let (quiet, loud) = ("a".parse().unwrap(), "b".parse().unwrap());
+        registry.register(at(start, 0), introduction("a", "x", 1), instance(1));
+        registry.register(at(start, 0), introduction("b", "x", 1), instance(2));
+        // Absent from second 4 to 100, but for one heartbeat in between.
+        assert!(registry.heartbeat(at(start, 90), &loud, instance(2), Report::default()));
+        registry.excuse(at(start, 100), Duration::from_secs(96));
+        assert_eq!(registry.expire(at(start, 105)), None, "4 s before and 5 s after");
+        assert_eq!(registry.expire(at(start, 106)).unwrap().id, quiet);
+        assert_eq!(registry.expire(at(start, 109)), None);
+        assert_eq!(registry.expire(at(start, 110)).unwrap().id, loud, "only the 10 s since its heartbeat were excused");
+        registry.register(at(start, 110), introduction("a", "y", 1), instance(3));
+        registry.excuse(at(start, 119), Duration::from_secs(9));
+        assert!(registry.heartbeat(at(start, 119), &quiet, instance(3), Report::default()));
+        assert_eq!(registry.expire(at(start, 129)).unwrap().id, quiet, "a heartbeat starts anew");
     }
 
     #[test]

@@ -60,9 +60,14 @@ impl TaskExecutors {
         Ok(self.call(instance, to, cancel).await?.known)
     }
 
-    /// The instance is gone.
+    /// The instance is gone. A call that is made for it later makes a channel again, and is to be followed by this.
     pub fn forget(&self, instance: InstanceId) {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&instance);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn channels(&self) -> usize {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     async fn call<T, F>(

@@ -1,6 +1,7 @@
 //! Starts, stops and asks the services. Ports are the system's choice; addresses come from ready files.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use proto::v1::dispatcher_client::DispatcherClient;
 use proto::v1::{JobState, TaskState};
 use tls_common::Endpoint;
 use tls_common::grpc::RotatingChannel;
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +54,8 @@ pub(crate) struct Cluster {
     blob_port: u16,
     jobmanager: Service,
     jobmanager_port: u16,
+    /// Keeps the port for a restart: bound but not listening, so that nobody else is given it.
+    _reserved: TcpSocket,
     channel: RotatingChannel,
     task_managers: BTreeMap<String, Service>,
 }
@@ -68,12 +72,26 @@ impl Cluster {
         let plain = Configuration::default();
         let blob = tls::internal_endpoint(&plain, tls::Internal::Blob, None).unwrap();
         let blob = BlobClient::new(blob.connector(&[proto::blob::ALPN]), "localhost".to_owned(), blob_port);
-        let (jobmanager, jobmanager_port) = start_job_manager(dir.path(), &options, blob_port, 0).await;
+        let reserved = TcpSocket::new_v4().unwrap();
+        reserved.set_reuseaddr(true).unwrap();
+        reserved.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let jobmanager_port = reserved.local_addr().unwrap().port();
+        let jobmanager = start_job_manager(dir.path(), &options, blob_port, jobmanager_port).await;
         let rpc: Endpoint = tls::internal_endpoint(&plain, tls::Internal::Rpc, None).unwrap();
         let channel = RotatingChannel::new(rpc.connector(&["h2"]), "localhost", jobmanager_port);
         let task_managers = BTreeMap::new();
-        let mut cluster =
-            Self { dir, options, blob_server, blob, blob_port, jobmanager, jobmanager_port, channel, task_managers };
+        let mut cluster = Self {
+            dir,
+            options,
+            blob_server,
+            blob,
+            blob_port,
+            jobmanager,
+            jobmanager_port,
+            _reserved: reserved,
+            channel,
+            task_managers,
+        };
         cluster.start_task_manager("tm0").await;
         cluster.start_task_manager("tm1").await;
         cluster.until_task_managers(2).await;
@@ -96,6 +114,10 @@ impl Cluster {
         self.task_managers.insert(id.to_owned(), service);
     }
 
+    pub(crate) fn jobmanager_port(&self) -> u16 {
+        self.jobmanager_port
+    }
+
     /// In good order.
     pub(crate) async fn stop_task_manager(&mut self, id: &str) {
         self.task_managers.remove(id).unwrap().stop().await;
@@ -112,8 +134,7 @@ impl Cluster {
         let shutdown = std::mem::replace(&mut self.jobmanager.shutdown, CancellationToken::new());
         shutdown.cancel();
         (&mut self.jobmanager.running).await.unwrap().unwrap();
-        (self.jobmanager, _) =
-            start_job_manager(self.dir.path(), &self.options, self.blob_port, self.jobmanager_port).await;
+        self.jobmanager = start_job_manager(self.dir.path(), &self.options, self.blob_port, self.jobmanager_port).await;
     }
 
     /// Everybody in good order, TaskManagers first.
@@ -236,9 +257,9 @@ impl Service {
     }
 }
 
-async fn start_job_manager(dir: &Path, options: &Options, blob_port: u16, port_or_any: u16) -> (Service, u16) {
+async fn start_job_manager(dir: &Path, options: &Options, blob_port: u16, own_port: u16) -> Service {
     let ready = dir.join("jobmanager.json");
-    let (blob_port, own_port) = (blob_port.to_string(), port_or_any.to_string());
+    let (blob_port, own_port) = (blob_port.to_string(), own_port.to_string());
     let config = configuration(
         &ready,
         &[
@@ -251,8 +272,8 @@ async fn start_job_manager(dir: &Path, options: &Options, blob_port: u16, port_o
         ],
     );
     let service = Service::start(config, |config, shutdown| async { text(jobmanager::run(config, shutdown).await) });
-    let port = port(&ready, "rpc").await;
-    (service, port)
+    port(&ready, "rpc").await;
+    service
 }
 
 fn configuration(ready: &Path, pairs: &[(&str, &str)]) -> Configuration {

@@ -11,7 +11,7 @@ pub mod table;
 mod task;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use engine::TaskMetrics;
 use proto::ids::{AttemptId, InstanceId, TaskManagerId};
@@ -68,6 +68,8 @@ struct Session {
 
 struct Handle {
     cancel: CancellationToken,
+    /// Set before `cancel` when the task is not cancelled but fails, for this cause.
+    given_up: Arc<OnceLock<String>>,
     metrics: Arc<TaskMetrics>,
 }
 
@@ -84,10 +86,11 @@ impl Executor {
         let session = session.ok_or(SubmitError::OtherSession(instance))?;
         let metrics = Arc::new(TaskMetrics::default());
         let cancel = session.over.child_token();
-        let handle = Handle { cancel: cancel.clone(), metrics: Arc::clone(&metrics) };
+        let given_up = Arc::default();
+        let handle = Handle { cancel: cancel.clone(), given_up: Arc::clone(&given_up), metrics: Arc::clone(&metrics) };
         if state.tasks.admit(deployment.job, deployment.attempt, deployment.slot, handle)? {
             let executor = self.clone();
-            session.running.spawn(executor.run(session.clone(), deployment, metrics, cancel));
+            session.running.spawn(executor.run(session.clone(), deployment, metrics, cancel, given_up));
         }
         Ok(())
     }
@@ -100,6 +103,15 @@ impl Executor {
             handle.cancel.cancel();
         }
         handle.is_some()
+    }
+
+    /// Lets every task fail for this cause. Each is reported as soon as there is somebody to report to.
+    pub fn give_up(&self, cause: &str) {
+        for (attempt, handle) in self.state().tasks.iter().filter(|(_, handle)| !handle.cancel.is_cancelled()) {
+            tracing::warn!(%attempt, cause, "giving up a task");
+            handle.given_up.get_or_init(|| cause.to_owned());
+            handle.cancel.cancel();
+        }
     }
 
     /// Registered: tasks of this instance are taken from now on.
@@ -127,7 +139,14 @@ impl Executor {
         (state.tasks.free_slots(), state.tasks.iter().map(report).collect())
     }
 
-    async fn run(self, session: Session, deployment: Deployment, metrics: Arc<TaskMetrics>, cancel: CancellationToken) {
+    async fn run(
+        self,
+        session: Session,
+        deployment: Deployment,
+        metrics: Arc<TaskMetrics>,
+        cancel: CancellationToken,
+        given_up: Arc<OnceLock<String>>,
+    ) {
         let Shared { own, shuffle, plans, jobmanager, .. } = &*self.shared;
         let attempt = deployment.attempt;
         let reporter = Reporter {
@@ -138,7 +157,8 @@ impl Executor {
             attempt,
             metrics: Arc::clone(&metrics),
         };
-        let task = Task { deployment, shuffle: shuffle.clone(), plans: plans.clone(), metrics, cancel: cancel.clone() };
+        let (shuffle, plans) = (shuffle.clone(), plans.clone());
+        let task = Task { deployment, shuffle, plans, metrics, cancel: cancel.clone(), given_up };
         let (progress, watched) = watch::channel(Progress::start());
         // The slot is free before the JobManager hears of the end: it may fill it at once.
         let work = task.run(&progress, || self.state().tasks.end(attempt));

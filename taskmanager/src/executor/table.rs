@@ -1,14 +1,20 @@
 //! Which tasks are here and which slots they take. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use proto::ids::{AttemptId, JobId};
+
+/// Attempts that are remembered after their end. Each is a call to hand it over that was made within the JobManager's
+/// patience, which is seconds.
+const ENDED_MAX: usize = 4_096;
 
 /// The tasks of a TaskManager, with whatever `T` is kept for each.
 #[derive(Debug)]
 pub struct TaskTable<T> {
     slots: u32,
     tasks: BTreeMap<AttemptId, Entry<T>>,
+    /// Removed ones, the newest last: a repeated call may arrive after all has been said and done.
+    ended: VecDeque<AttemptId>,
 }
 
 #[derive(Debug)]
@@ -32,13 +38,13 @@ pub enum NotAdmitted {
 
 impl<T> TaskTable<T> {
     pub fn new(slots: u32) -> Self {
-        Self { slots, tasks: BTreeMap::new() }
+        Self { slots, tasks: BTreeMap::new(), ended: VecDeque::new() }
     }
 
     /// Takes a task into a slot, which it may share with tasks of the same job. Answers `false`, and drops `task`, if
-    /// it is here already.
+    /// it is here already, or was.
     pub fn admit(&mut self, job: JobId, attempt: AttemptId, slot: u32, task: T) -> Result<bool, NotAdmitted> {
-        if self.tasks.contains_key(&attempt) {
+        if self.tasks.contains_key(&attempt) || self.ended.contains(&attempt) {
             return Ok(false);
         }
         if slot >= self.slots {
@@ -60,7 +66,12 @@ impl<T> TaskTable<T> {
 
     /// The task's end is known to whom it concerns.
     pub fn remove(&mut self, attempt: AttemptId) {
-        self.tasks.remove(&attempt);
+        if self.tasks.remove(&attempt).is_some() {
+            if self.ended.len() == ENDED_MAX {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(attempt);
+        }
     }
 
     pub fn get(&self, attempt: AttemptId) -> Option<&T> {
@@ -108,6 +119,23 @@ mod tests {
         assert_eq!(table.admit(OTHER, attempt(3), 0, ()), Ok(true), "although the ends are not acknowledged yet");
         assert_eq!((table.iter().count(), table.free_slots()), (3, 1));
         assert_eq!(table.admit(JOB, attempt(4), 2, ()), Err(NotAdmitted::NoSuchSlot { slot: 2, slots: 2 }));
+    }
+
+    #[test]
+    fn an_attempt_that_has_ended_is_not_run_again_by_a_late_repetition() {
+        let mut table = TaskTable::new(1);
+        assert_eq!(table.admit(JOB, attempt(1), 0, ()), Ok(true));
+        table.end(attempt(1));
+        table.remove(attempt(1));
+        assert_eq!(table.admit(OTHER, attempt(2), 0, ()), Ok(true), "its slot is another's now");
+        assert_eq!(table.admit(JOB, attempt(1), 0, ()), Ok(false));
+        assert_eq!(table.iter().count(), 1);
+        for _ in 0..2 * ENDED_MAX {
+            let other = AttemptId::random();
+            assert_eq!(table.admit(OTHER, other, 0, ()), Ok(true));
+            table.remove(other);
+        }
+        assert_eq!(table.ended.len(), ENDED_MAX, "what is remembered is bounded");
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! The life of one task: register its channels, get its plan, run it, and say how it went.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use engine::{TaskError, TaskMetrics};
@@ -27,6 +27,8 @@ pub(super) struct Task {
     pub(super) plans: Plans,
     pub(super) metrics: Arc<TaskMetrics>,
     pub(super) cancel: CancellationToken,
+    /// Why it was cancelled, if that is a failure.
+    pub(super) given_up: Arc<OnceLock<String>>,
 }
 
 /// Why a task did not finish.
@@ -34,6 +36,8 @@ pub(super) struct Task {
 enum Ended {
     #[error("cancelled")]
     Cancelled,
+    #[error("{0}")]
+    GivenUp(String),
     #[error(transparent)]
     Script(#[from] ScriptError),
     #[error(
@@ -56,10 +60,13 @@ impl Task {
     pub(super) async fn run(self, progress: &watch::Sender<Progress>, at_end: impl FnOnce()) {
         let (name, job, attempt) = (self.deployment.name.clone(), self.deployment.job, self.deployment.attempt);
         tracing::info!(%job, %attempt, task = name, "task starts");
-        let cancel = self.cancel.clone();
+        let (cancel, given_up) = (self.cancel.clone(), Arc::clone(&self.given_up));
         // A task of its own: a panic ends that task and nothing else.
         let work = tokio::spawn(self.execute(progress.clone()));
-        let ended = supervise(work, &cancel).await;
+        let ended = supervise(work, &cancel).await.map_err(|ended| match (ended, given_up.get()) {
+            (Ended::Cancelled | Ended::Overdue, Some(cause)) => Ended::GivenUp(cause.clone()),
+            (ended, _) => ended,
+        });
         at_end();
         progress.send_modify(|progress| match &ended {
             Ok(()) => progress.advance(TaskState::Finished),
@@ -74,7 +81,7 @@ impl Task {
     }
 
     async fn execute(self, progress: watch::Sender<Progress>) -> Result<(), Ended> {
-        let Self { deployment, shuffle, plans, metrics, cancel } = self;
+        let Self { deployment, shuffle, plans, metrics, cancel, given_up: _ } = self;
         // First of all: the neighbours may be quicker.
         let Channels { inputs, outputs, neighbours } = Channels::register(&shuffle, &deployment)?;
         let plan = cancel.run_until_cancelled(plans.get(&deployment.script)).await.ok_or(Ended::Cancelled)??;

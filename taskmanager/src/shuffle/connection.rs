@@ -178,6 +178,10 @@ impl Driver {
 
     /// Writes what the session has. Ready only when the connection has come to its end.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        // Asked first: while the socket takes nothing, nothing below is reached.
+        if !self.link.peer.is_attached(self.link.id, cx) {
+            return Poll::Ready(End::GivenUp);
+        }
         let mut next = Next::More;
         loop {
             if next == Next::More && self.outbox.remaining() < WRITE_BYTES / 2 {
@@ -198,7 +202,7 @@ impl Driver {
             match next {
                 Next::More => {}
                 Next::Wait => return Poll::Pending,
-                Next::Close if self.link.peer.is_attached(self.link.id) => return Poll::Ready(End::InOrder),
+                Next::Close if self.link.peer.is_attached(self.link.id, cx) => return Poll::Ready(End::InOrder),
                 Next::Close => return Poll::Ready(End::GivenUp),
             }
         }

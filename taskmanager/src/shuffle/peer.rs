@@ -226,8 +226,15 @@ impl RemotePeer {
         })
     }
 
-    pub(super) fn is_attached(&self, link: LinkId) -> bool {
-        self.with(|state, _| state.session.is_attached(link))
+    /// Whether the session has the connection. `cx` is woken when that changes.
+    pub(super) fn is_attached(&self, link: LinkId, cx: &mut Context<'_>) -> bool {
+        self.with(|state, _| {
+            let attached = state.session.is_attached(link);
+            if attached {
+                state.links.insert(link, cx.waker().clone());
+            }
+            attached
+        })
     }
 
     /// The connection's certificate is not current any more: traffic shall move to a new connection.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use proto::frame::{Chunks, Decoder, ErrorCode, Frame, Hello, VERSION};
 use tls_common::{ConnectionPolicy, HandshakeLimits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -102,6 +102,18 @@ fn receive_all(mut receiver: ChannelReceiver, count: u64) -> JoinHandle<()> {
         }
         assert_eq!(receiver.recv().await, Ok(None));
     })
+}
+
+/// What `work` comes to; ends a test that would hang.
+async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(60), work).await;
+    ended.unwrap_or_else(|_| panic!("never came: {what}"))
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn all(tasks: Vec<JoinHandle<()>>) {
@@ -205,27 +217,28 @@ async fn a_local_channel_hands_over_without_copying() {
 async fn an_end_learns_what_became_of_the_other() {
     let (a, b) = (Node::plain("a").await, Node::plain("b").await);
     let remote = channel(&a, &b, 1);
-    let within = (a.shuffle.sender(local(2)).unwrap(), a.shuffle.receiver(local(2)).unwrap());
-    for (mut sender, mut receiver) in [remote, within] {
+    let inside = (a.shuffle.sender(local(2)).unwrap(), a.shuffle.receiver(local(2)).unwrap());
+    for (mut sender, mut receiver) in [remote, inside] {
         sender.send(PayloadKind::Data, vec![Bytes::from_static(b"last")]).await.unwrap();
         drop(sender);
         assert_eq!(receiver.recv().await, Ok(Some((PayloadKind::Data, Bytes::from_static(b"last")))));
         assert_eq!(receiver.recv().await, Err(ChannelError::SenderAborted));
     }
     let remote = channel(&a, &b, 3);
-    let within = (a.shuffle.sender(local(4)).unwrap(), a.shuffle.receiver(local(4)).unwrap());
-    for (mut sender, receiver) in [remote, within] {
+    let inside = (a.shuffle.sender(local(4)).unwrap(), a.shuffle.receiver(local(4)).unwrap());
+    for (mut sender, mut receiver) in [remote, inside] {
+        // A remote receiver that was dropped before it was opened would be one that never was.
+        sender.send(PayloadKind::Data, vec![Bytes::from_static(b"first")]).await.unwrap();
+        assert!(receiver.recv().await.unwrap().is_some());
         drop(receiver);
-        let closed = async {
+        let refused = async {
             loop {
                 if let Err(error) = sender.send(PayloadKind::Data, vec![Bytes::from_static(b"x")]).await {
                     return error;
                 }
             }
         };
-        // A remote receiver that was dropped before it was opened is one that never was.
-        let error = tokio::time::timeout(Duration::from_millis(500), closed).await;
-        assert!(matches!(error, Ok(ChannelError::ReceiverClosed) | Err(_)), "{error:?}");
+        assert_eq!(within("the sender hears of it", refused).await, ChannelError::ReceiverClosed);
     }
     a.stop().await;
     b.stop().await;
@@ -280,29 +293,32 @@ async fn a_peer_that_vanishes_is_lost_after_the_timeout() {
     let options = ShuffleOptions { reconnect_timeout: Duration::from_millis(300), ..ShuffleOptions::default() };
     let a = Node::start("a", plain(), options.clone()).await;
     let b = Node::start("b", plain(), options).await;
-    let proxy = Proxy::start(b.address, 2_000).await;
+    let proxy = Proxy::start(b.address, u64::MAX).await;
     let mut sender = a.shuffle.sender(b.at_port(1, proxy.port)).unwrap();
     let mut receiver = b.shuffle.receiver(a.at(1)).unwrap();
     sender.send(PayloadKind::Data, vec![Bytes::from_static(b"x")]).await.unwrap();
     assert!(receiver.recv().await.unwrap().is_some());
-    // The address leads nowhere from now on, and the connection dies of what it has to carry.
-    b.server.abort();
-    let _ = sender.send(PayloadKind::Data, vec![Bytes::from(vec![0; 100_000])]).await;
+    proxy.break_down();
     let lost = sender.finish().await.unwrap_err();
     assert!(matches!(&lost, ChannelError::PeerLost { peer, .. } if *peer == b.id), "{lost}");
     a.stop().await;
+    b.stop().await;
 }
 
 #[tokio::test]
 async fn an_address_that_does_not_answer_is_named() {
-    let options = ShuffleOptions { open_timeout: Duration::from_millis(200), ..ShuffleOptions::default() };
+    // Long enough for an attempt to connect to have failed before.
+    let options = ShuffleOptions { open_timeout: Duration::from_secs(5), ..ShuffleOptions::default() };
     let a = Node::start("a", plain(), options).await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Bound but not listening: nobody else can come to answer there.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = socket.local_addr().unwrap().port();
+    let mut receiver = a.shuffle.receiver(local(1)).unwrap();
     let peer = Peer::Remote { id: "b".parse().unwrap(), host: "127.0.0.1".to_owned(), data_port: nobody };
     let mut sender = a.shuffle.sender(ChannelSpec { id: ChannelId::from_bytes([1; 16]), peer }).unwrap();
     let error = sender.send(PayloadKind::Data, vec![]).await.unwrap_err().to_string();
     assert!(error.contains("TaskManager b") && error.contains(&format!("127.0.0.1:{nobody}")), "{error}");
-    let mut receiver = a.shuffle.receiver(local(1)).unwrap();
     let error = receiver.recv().await.unwrap_err();
     assert!(matches!(&error, ChannelError::NotOpened { peer, .. } if peer == "this TaskManager"), "{error}");
     a.stop().await;
@@ -310,7 +326,7 @@ async fn an_address_that_does_not_answer_is_named() {
 
 #[tokio::test]
 async fn another_task_manager_at_the_address_is_not_the_peer() {
-    let options = ShuffleOptions { open_timeout: Duration::from_millis(200), ..ShuffleOptions::default() };
+    let options = ShuffleOptions { open_timeout: Duration::from_secs(5), ..ShuffleOptions::default() };
     let a = Node::start("a", plain(), options).await;
     let c = Node::plain("c").await;
     let peer = Peer::Remote { id: "b".parse().unwrap(), host: "127.0.0.1".to_owned(), data_port: c.address.port() };
@@ -390,8 +406,54 @@ async fn peers_that_nobody_needs_are_forgotten() {
     let (sender, receiver) = channel(&a, &b, 1);
     all(vec![send_all(sender, 10), receive_all(receiver, 10)]).await;
     b.stop().await;
-    while !a.shuffle.stats().peers.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    within("the peer is forgotten", until(|| a.shuffle.stats().peers.is_empty())).await;
+    a.stop().await;
+}
+
+/// A peer that is there, gives all the credit there is, and reads nothing any more.
+async fn deaf_peer(listener: TcpListener) -> TcpStream {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut bytes = bytes::BytesMut::new();
+    Frame::<Chunks>::Hello(greeting::accepting_hello(&"b".parse().unwrap())).encode(&mut bytes);
+    socket.write_all(&bytes).await.unwrap();
+    let (mut decoder, mut heard) = (Decoder::new(1 << 20), Vec::new());
+    let number = loop {
+        let mut rest = heard.as_slice();
+        let mut frames = std::iter::from_fn(|| decoder.decode(&mut rest).unwrap());
+        let opened =
+            frames.find_map(|frame| if let Frame::Open { channel, .. } = frame { Some(channel) } else { None });
+        match opened {
+            Some(channel) => break channel,
+            None => heard.clear(),
+        }
+        assert!(socket.read_buf(&mut heard).await.unwrap() > 0);
+    };
+    bytes.clear();
+    Frame::<Chunks>::Credit { channel: number, next: 0, limit: 1 << 40 }.encode(&mut bytes);
+    Frame::<Chunks>::Resume.encode(&mut bytes);
+    socket.write_all(&bytes).await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn a_connection_given_up_by_the_session_goes_although_its_peer_reads_nothing() {
+    // More than the kernel takes on both sides of a connection.
+    let options = ShuffleOptions { retained_bytes: 48 << 20, ..ShuffleOptions::default() };
+    let endpoint = plain();
+    let a = Node::start("a", endpoint.clone(), options).await;
+    // One connection, and no second one.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let data_port = listener.local_addr().unwrap().port();
+    let peer = Peer::Remote { id: "b".parse().unwrap(), host: "127.0.0.1".to_owned(), data_port };
+    let mut sender = a.shuffle.sender(ChannelSpec { id: ChannelId::from_bytes([1; 16]), peer }).unwrap();
+    let sending = tokio::spawn(async move {
+        // Fails only once the peer is lost.
+        while sender.send(PayloadKind::Data, vec![Bytes::from(vec![0; 1 << 20])]).await.is_ok() {}
+    });
+    let _deaf = within("the peer has said what it has to say", deaf_peer(listener)).await;
+    // The peer's silence is found by the keepalive timeout.
+    within("the socket is closed", until(|| endpoint.status().connections == 0)).await;
+    within("no task is left but the peer's", until(|| a.shuffle.inner.tasks.len() <= 1)).await;
+    sending.abort();
     a.stop().await;
 }
