@@ -305,3 +305,30 @@ async fn blocking<T: Send + 'static>(
         Err(MaterialError::Options { bundle: bundle.to_owned(), reason: format!("loading was interrupted: {stopped}") })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::{Password, StoreOptions};
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_handshakes_make_us_look_no_more_often_than_the_pause_allows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trust.pem");
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&path, own.cert.pem()).unwrap();
+        let mut options = BundleOptions::new("test");
+        options.truststore = Some(StoreOptions::new(&path, Password::None));
+        let context = TlsContext::load(options, None).await.unwrap();
+        let asked = || context.shared.dirty.take_asked();
+        context.suspect();
+        assert_eq!(asked(), Some("handshake"));
+        context.suspect();
+        assert_eq!(asked(), None);
+        tokio::time::advance(SUSPICION_PAUSE).await;
+        context.suspect();
+        assert_eq!(asked(), Some("handshake"));
+    }
+}

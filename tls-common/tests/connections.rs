@@ -6,7 +6,7 @@ mod support;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Bundle, Pair, quick, serves};
 use tls_common::{
     Connection, ConnectionPolicy, DrainReason, Endpoint, EstablishedConnections, HandshakeLimits, Listener, TlsContext,
@@ -66,9 +66,12 @@ async fn ping(connection: &mut Connection) -> std::io::Result<()> {
 
 /// The server counts a failure a moment after the client has seen it.
 async fn failures(endpoint: &Endpoint, expected: u64) {
-    while endpoint.status().failed_handshakes < expected {
-        tokio::task::yield_now().await;
-    }
+    let counted = async {
+        while endpoint.status().failed_handshakes < expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), counted).await.expect("all failures are counted");
     assert_eq!(endpoint.status().failed_handshakes, expected);
 }
 
@@ -232,6 +235,87 @@ async fn garbage_and_silence_harm_nobody() {
 }
 
 #[tokio::test]
+async fn who_connects_and_says_nothing_keeps_nobody_from_shaking_hands() {
+    let pair = Pair::new();
+    let bundle = Bundle::new(&pair, &[&pair]);
+    let context = TlsContext::load(bundle.options(), None).await.unwrap();
+    // One permit, and an hour to be silent in.
+    let limits = HandshakeLimits { max_concurrent: 1, timeout: Duration::from_secs(3600), ..Default::default() };
+    let serving = Endpoint::new("echo", Some(context.clone()), ConnectionPolicy::default(), limits);
+    let (addr, _stop) = start(&serving, loopback().await).await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(tokio::net::TcpStream::connect(addr).await.unwrap());
+    }
+    let own = endpoint(Some(&context), EstablishedConnections::Keep);
+    tokio::time::timeout(Duration::from_secs(60), connected(&own, addr)).await.expect("nobody is in the way");
+}
+
+/// Echoes on and on, whatever it is told.
+async fn deaf(mut connection: Connection) {
+    let mut buffer = [0; 64];
+    while let Ok(count @ 1..) = connection.read(&mut buffer).await {
+        if connection.write_all(&buffer[..count]).await.is_err() || connection.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A server that moves all connections at each generation, and whose handlers do not heed it.
+async fn stubborn(context: &TlsContext, drain_grace: Duration) -> (Endpoint, SocketAddr, CancellationToken) {
+    let policy = ConnectionPolicy { established: EstablishedConnections::Renew, drain_grace, max_age: None };
+    let serving = Endpoint::new("echo", Some(context.clone()), policy, HandshakeLimits::default());
+    let (listener, stop) = (loopback().await, CancellationToken::new());
+    let addr = listener.local_addr();
+    tokio::spawn(serve(listener, serving.acceptor(ALPN), stop.clone(), deaf));
+    (serving, addr, stop)
+}
+
+#[tokio::test]
+async fn a_renewal_cuts_no_connection_on_which_something_moves() {
+    const GRACE: Duration = Duration::from_secs(2);
+    let (old, new) = (Pair::new(), Pair::new());
+    let bundle = Bundle::new(&old, &[&old, &new]);
+    let context = TlsContext::load(bundle.options(), Some(quick())).await.unwrap();
+    let (serving, addr, _stop) = stubborn(&context, GRACE).await;
+    let (_bundle, dialling) = client(&old, &[&new]).await;
+    let mut connection = connected(&dialling, addr).await;
+    bundle.write_in_place(&new, &[&old, &new]);
+    serves(&context, &new).await;
+    let (begun, mut last) = (Instant::now(), Instant::now());
+    while begun.elapsed() < 2 * GRACE {
+        let outcome = ping(&mut connection).await;
+        // A machine that stood still for that long has shown nothing.
+        assert!(outcome.is_ok() || last.elapsed() > GRACE / 2, "{outcome:?}");
+        if outcome.is_err() {
+            return;
+        }
+        last = Instant::now();
+    }
+    // Nothing moves any more.
+    assert!(matches!(connection.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    assert_eq!(serving.status().killed, 1);
+}
+
+#[tokio::test]
+async fn a_connection_to_be_renewed_whose_peer_is_removed_meanwhile_is_cut_whatever_moves() {
+    let (old, new, newest) = (Pair::new(), Pair::new(), Pair::new());
+    let bundle = Bundle::new(&old, &[&old, &new]);
+    let context = TlsContext::load(bundle.options(), Some(quick())).await.unwrap();
+    let (serving, addr, _stop) = stubborn(&context, Duration::from_secs(2)).await;
+    let (_bundle, dialling) = client(&old, &[&new, &newest]).await;
+    let mut connection = connected(&dialling, addr).await;
+    bundle.write_in_place(&new, &[&old, &new]);
+    serves(&context, &new).await;
+    bundle.write_in_place(&newest, &[&newest]);
+    serves(&context, &newest).await;
+    let cut = async { while ping(&mut connection).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(60), cut).await.expect("nothing removed lives on");
+    let drained = serving.status().drained_by_reason;
+    assert_eq!(drained.into_iter().collect::<Vec<_>>(), [("renewed".into(), 1), ("untrusted".into(), 1)]);
+}
+
+#[tokio::test]
 async fn shutdown_lets_a_handler_finish_and_then_returns() {
     let serving = endpoint(None, EstablishedConnections::Keep);
     let listener = loopback().await;
@@ -245,9 +329,12 @@ async fn shutdown_lets_a_handler_finish_and_then_returns() {
             connection.shutdown().await.unwrap();
         }));
     let mut connection = serving.connector(ALPN).connect("127.0.0.1", addr.port()).await.unwrap();
-    while serving.status().connections < 2 {
-        tokio::task::yield_now().await;
-    }
+    let both_sides = async {
+        while serving.status().connections < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), both_sides).await.expect("the connection is there");
     stop.cancel();
     let mut words = String::new();
     connection.read_to_string(&mut words).await.unwrap();
