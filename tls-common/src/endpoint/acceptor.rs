@@ -57,6 +57,9 @@ impl Acceptor {
         };
         let limit = self.endpoint.limits.timeout;
         let handshake = async {
+            if tls.current().server_config().is_none() {
+                return Err(HandshakeError::NoIdentity);
+            }
             let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
             let hello = hello.await.map_err(HandshakeError::from_io)?;
             // Only from here on a handshake costs anything, so who connects and says nothing takes no permit from others.
