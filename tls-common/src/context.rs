@@ -213,11 +213,12 @@ impl TlsContext {
 
     /// A snapshot for status pages.
     pub fn status(&self) -> BundleStatus {
-        let generation = self.current();
         let now = clock::wall_ms() / 1000;
         let alarm = self.shared.alarm(now).map(|alarm| alarm.to_string());
         let secrets = self.shared.options.password_files();
         let progress = self.shared.progress();
+        // Not before: a generation is published under the same lock.
+        let generation = self.current();
         BundleStatus {
             bundle: self.shared.options.name.clone(),
             generation: generation.number(),
@@ -272,21 +273,19 @@ impl Shared {
 
     fn publish(&self, generation: Generation, digests: Digests, seen_at_ms: u64) {
         let number = generation.number();
-        {
-            let mut progress = self.progress();
-            progress.digests = digests;
-            progress.last_error = None;
-            progress.reloads += 1;
-            progress.seen.push_back((number, seen_at_ms));
-            if progress.seen.len() > REMEMBERED_GENERATIONS {
-                progress.seen.pop_front();
-            }
+        // Under one lock, so that no status has one without the other.
+        let mut progress = self.progress();
+        progress.digests = digests;
+        progress.reloads += 1;
+        progress.seen.push_back((number, seen_at_ms));
+        if progress.seen.len() > REMEMBERED_GENERATIONS {
+            progress.seen.pop_front();
         }
         self.current.store(Arc::new(generation));
-        self.published.send_replace(number);
         let took_ms = clock::monotonic_ms().saturating_sub(seen_at_ms);
-        let mut progress = self.progress();
         progress.slowest_reload_ms = progress.slowest_reload_ms.max(took_ms);
+        drop(progress);
+        self.published.send_replace(number);
     }
 }
 

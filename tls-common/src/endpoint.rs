@@ -9,6 +9,7 @@ pub(crate) mod info;
 mod judge;
 pub(crate) mod policy;
 
+use crate::clock;
 use crate::context::{BundleStatus, TlsContext};
 use acceptor::Acceptor;
 use audit::ByReason;
@@ -171,7 +172,7 @@ impl EndpointInner {
         if let Some(tls) = &self.tls {
             let current = tls.current();
             if current.number() != state.generation {
-                self.judge(state, &current);
+                self.judge_newcomer(state, &current);
             }
         }
         if state.deadline.is_some() {
@@ -188,7 +189,7 @@ impl EndpointInner {
 
     /// Tells a connection to drain and sees to it that it is cut after the grace.
     fn drain(&self, state: &ConnectionState, reason: DrainReason) {
-        if state.begin_drain(reason.clone(), Instant::now() + self.policy.drain_grace) {
+        if state.begin_drain(reason.clone(), clock::later(Instant::now(), self.policy.drain_grace)) {
             self.note_drain(state, &reason);
             self.live_changed.notify_one();
         }

@@ -44,7 +44,7 @@ use self::{
     trust::{Rules, Trust},
 };
 use crate::{
-    BundleOptions, ClientAuth, Fingerprint, KeySizes, MaterialError, Rejection, canary,
+    BundleOptions, ClientAuth, Fingerprint, KeySizes, MaterialError, Rejection, canary, clock,
     verify::{Judge, PeerRole},
 };
 
@@ -68,43 +68,71 @@ impl Generation {
     ) -> Result<Generation, MaterialError> {
         check_options(options)?;
         let provider = Arc::new(provider::for_options(options, previous.is_none())?);
-        let until = Instant::now().checked_add(options.overlap).filter(|_| !options.overlap.is_zero());
-        let loaded = Credentials::load(options, files)?;
-        // What has changed is made anew, and what still holds something of before whose time is over.
-        let is_over = |mut ends: Box<dyn Iterator<Item = Instant> + '_>| ends.any(|end| end <= Instant::now());
+        let identity = LoadedIdentity::load(options, files)?;
         let rules = Rules::load(options, files)?;
+        let until = (!options.overlap.is_zero()).then(|| clock::later(Instant::now(), options.overlap));
+        // What has not changed is kept, with the sessions made under it.
         let trust = match previous {
-            Some(Generation { trust, .. }) if trust.rules == rules && !is_over(Box::new(trust.overlap_ends())) => {
-                Arc::clone(trust)
+            Some(Generation { trust, .. }) if *trust.rules == rules => Arc::clone(trust),
+            _ => {
+                let outgoing = previous.map(|previous| previous.trust.outgoing_after(&rules, until));
+                Arc::new(Trust::new(Arc::new(rules), outgoing.unwrap_or_default(), &provider))
             }
-            _ => Arc::new(Trust::new(rules, previous.map(|previous| &*previous.trust), until, &provider)),
         };
         let credentials = match previous {
-            Some(Generation { credentials, .. })
-                if credentials.same_chain(&loaded) && !is_over(Box::new(credentials.overlap_ends())) =>
-            {
-                Arc::clone(credentials)
-            }
+            Some(Generation { credentials, .. }) if credentials.shows(identity.as_ref()) => Arc::clone(credentials),
             _ => {
-                let chain = loaded.identity.as_ref().map_or(&[][..], |identity| &identity.certified.cert);
-                let vouchers = trust.judge.vouchers(chain, UnixTime::now());
-                Arc::new(loaded.after(previous.map(|previous| &*previous.credentials), &vouchers, until))
+                let outgoing = previous.map(|previous| previous.credentials.outgoing_after(identity.as_ref(), until));
+                Arc::new(Credentials::new(identity, &trust.judge, outgoing.unwrap_or_default()))
             }
         };
-        let tls =
-            |error: rustls::Error| MaterialError::Options { bundle: options.name.clone(), reason: error.to_string() };
-        let server_config = match &credentials.identity {
-            Some(_) => Some(Arc::new(server_config(&credentials, &trust, &provider).map_err(tls)?)),
+        let generation = Self::assemble(options, number, credentials, trust, &provider)?;
+        // What was before is no part of the test: material that only works beside it would end with it.
+        let alone = match generation.overlap_ends() {
+            Some(_) => Some(generation.with_outgoing_only(false, options, number)?),
             None => None,
         };
-        let client_config = Arc::new(client_config(&credentials, &trust, &provider).map_err(tls)?);
-        let loaded_at_ms = unix_ms(SystemTime::now());
-        let generation = Generation { number, credentials, trust, server_config, client_config, loaded_at_ms };
-        canary::test(&generation, options)?;
+        canary::test(alone.as_ref().unwrap_or(&generation), options)?;
         if let Some(previous) = previous {
             canary::compare(&generation, previous, options);
         }
         Ok(generation)
+    }
+
+    /// This generation, as `number`, without what was before it and whose time is over. It needs no file: an overlap
+    /// ends when it ends, whatever lies on the disk by then.
+    pub(crate) fn after_overlap(&self, options: &BundleOptions, number: u64) -> Result<Generation, MaterialError> {
+        self.with_outgoing_only(true, options, number)
+    }
+
+    fn with_outgoing_only(
+        &self,
+        keep: bool,
+        options: &BundleOptions,
+        number: u64,
+    ) -> Result<Generation, MaterialError> {
+        let provider = Arc::new(provider::for_options(options, false)?);
+        let credentials = Arc::new(self.credentials.with_outgoing_only(keep));
+        let trust = Arc::new(self.trust.with_outgoing_only(keep, &provider));
+        Self::assemble(options, number, credentials, trust, &provider)
+    }
+
+    fn assemble(
+        options: &BundleOptions,
+        number: u64,
+        credentials: Arc<Credentials>,
+        trust: Arc<Trust>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Generation, MaterialError> {
+        let tls =
+            |error: rustls::Error| MaterialError::Options { bundle: options.name.clone(), reason: error.to_string() };
+        let server_config = match &credentials.identity {
+            Some(_) => Some(Arc::new(server_config(&credentials, &trust, provider).map_err(tls)?)),
+            None => None,
+        };
+        let client_config = Arc::new(client_config(&credentials, &trust, provider).map_err(tls)?);
+        let loaded_at_ms = unix_ms(SystemTime::now());
+        Ok(Generation { number, credentials, trust, server_config, client_config, loaded_at_ms })
     }
 
     /// Counts the bundle's generations in this process, from 1.
@@ -113,11 +141,15 @@ impl Generation {
     }
 
     /// For accepting; `None` without a keystore. ALPN is empty: clone it to set one.
+    ///
+    /// Who uses it directly, without an [`crate::Endpoint`], must pass the chain of a peer that *resumed* a session to
+    /// [`Self::judge_client`]: rustls does not, and the certificate may have ended since.
     pub fn server_config(&self) -> Option<&Arc<ServerConfig>> {
         self.server_config.as_ref()
     }
 
-    /// For connecting. ALPN is empty: clone it to set one.
+    /// For connecting. ALPN is empty: clone it to set one. For resumed sessions see [`Self::server_config`]; here it is
+    /// [`Self::judge_server`].
     pub fn client_config(&self) -> &Arc<ClientConfig> {
         &self.client_config
     }
@@ -192,8 +224,14 @@ impl Generation {
 
     /// Until when a peer that presented `chain` and is accepted at `now` stays so by the clock alone: the end of its
     /// certificate or of its pin. `None` if there is no such end.
-    pub fn accepts_until(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Option<UnixTime> {
-        self.trust.judge.accepts_until(chain.first()?, now)
+    pub(crate) fn accepts_until(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: PeerRole,
+        now: UnixTime,
+    ) -> Option<UnixTime> {
+        let (leaf, intermediates) = chain.split_first()?;
+        self.trust.judge.accepts_until(leaf, intermediates, role, now)
     }
 
     /// Whether sessions of `previous` can still be resumed under this generation.
@@ -218,7 +256,7 @@ impl Generation {
     }
 
     fn identity(&self) -> Option<&LoadedIdentity> {
-        self.credentials.identity.as_ref()
+        self.credentials.identity.as_deref()
     }
 }
 

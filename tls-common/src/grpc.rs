@@ -1,5 +1,6 @@
 //! gRPC clients that follow the current generation.
 
+use crate::clock;
 use crate::endpoint::connection::Connection;
 use crate::endpoint::connector::Connector;
 use crate::endpoint::error::ConnectError;
@@ -85,7 +86,7 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, Status>>,
 {
-    let give_up = Instant::now() + patience;
+    let give_up = clock::later(Instant::now(), patience);
     let mut pause = RETRY_FIRST;
     loop {
         let status = match call().await {

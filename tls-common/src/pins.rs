@@ -33,6 +33,11 @@ impl Pin {
     pub(crate) fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
     }
+
+    /// Whether `now` is in its window.
+    pub(crate) fn counts(&self, now: UnixTime) -> bool {
+        self.not_before.is_none_or(|from| from <= now) && self.not_after.is_none_or(|until| now <= until)
+    }
 }
 
 /// Whether the certificate `der` is pinned at `now`. No pins, no demand.

@@ -6,10 +6,13 @@ use crate::error::MaterialError;
 use crate::generation::Files;
 use crate::options::BundleOptions;
 use crate::store::holds_certificates;
+use nix::fcntl::OFlag;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -19,13 +22,20 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// How often a read that met a writer is tried again before it is given up until the next event.
 const TORN_READ_ATTEMPTS: usize = 3;
 
-/// SHA-256 of the content and the resolved place of each file. Equal digests mean nothing changed, whatever the
+/// SHA-256 of the content of each file. Equal digests mean nothing changed, whatever the
 /// modification times say.
 ///
 /// Of a truststore's directory the files with certificates count: one that comes, goes or changes is a change, and
 /// whatever else lies there is not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Digests(BTreeMap<PathBuf, [u8; 32]>);
+
+/// Only which files: the digest of a password file would help to guess the password.
+impl fmt::Debug for Digests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Digests {
     /// One digest for people and status pages: equal wherever the same files lie, in whichever places.
@@ -130,8 +140,18 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
 }
 
 fn read_one(path: &Path, most_bytes: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = std::fs::File::open(path)?;
-    let mut bytes = Zeroizing::new(Vec::new());
+    // A pipe in a file's place would be waited for; the flag means nothing to files.
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    // All at once: a vector that grows leaves copies of keys and passwords behind.
+    let expected = usize::try_from(metadata.len().min(most_bytes) + 1).unwrap_or(0);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(expected));
     file.take(most_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most_bytes {
         return Err(io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes (a directory: all its files)")));

@@ -13,6 +13,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+/// Bounds of the poll interval: no busy loop, and no clock that overflows.
+const SHORTEST_POLL: Duration = Duration::from_millis(10);
+const LONGEST_POLL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// First and longest pause before a failed reload looks at the files again without an event.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
@@ -41,16 +45,20 @@ pub(super) fn spawn(shared: &Arc<Shared>, stop: CancellationToken) {
 async fn run(shared: &Arc<Shared>, options: &ReloadOptions, watch: &Option<Arc<WatchHandle>>) {
     let mut debounce = Debounce::new(options.quiet_period, options.max_delay);
     let mut retry_pause = RETRY_FIRST;
-    let mut next_look = Instant::now() + jittered(options.poll_interval);
-    let mut failed = false;
+    let poll_interval = options.poll_interval.clamp(SHORTEST_POLL, LONGEST_POLL);
+    let mut next_look = Instant::now() + jittered(poll_interval);
     loop {
-        // What could not be read is looked at again in `next_look`, and not sooner because something has ended meanwhile.
-        let overlap_ends = shared.current.load().overlap_ends().filter(|_| !failed).unwrap_or(next_look);
+        let overlap_ends = shared.current.load().overlap_ends().unwrap_or(next_look);
+        if overlap_ends <= Instant::now() {
+            end_overlap(shared).await;
+            continue;
+        }
         // Nothing breaks into a burst: half of a change would be read. It ends by itself.
-        let due = debounce.due().unwrap_or_else(|| next_look.min(overlap_ends));
+        let due = debounce.due().unwrap_or(next_look);
         tokio::select! {
             // What is due comes first, or a storm of marks could put it off.
             biased;
+            () = sleep_until(overlap_ends), if overlap_ends < due => continue,
             () = sleep_until(due) => {}
             () = shared.dirty.marked() => {
                 debounce.mark(Instant::now());
@@ -61,16 +69,14 @@ async fn run(shared: &Arc<Shared>, options: &ReloadOptions, watch: &Option<Arc<W
         let source = shared.dirty.take_asked().unwrap_or(burst);
         debounce.settle();
         let marks = shared.dirty.marks();
-        let looked = look(shared, watch).await;
-        failed = looked.is_err();
-        match looked {
+        match look(shared, watch).await {
             Ok(()) => {
                 retry_pause = RETRY_FIRST;
-                next_look = Instant::now() + jittered(options.poll_interval);
+                next_look = Instant::now() + jittered(poll_interval);
             }
             Err(error) => {
                 note_failure(shared, &error);
-                next_look = Instant::now() + retry_pause.min(options.poll_interval);
+                next_look = Instant::now() + retry_pause.min(poll_interval);
                 retry_pause = (retry_pause * 2).min(RETRY_LONGEST);
             }
         }
@@ -92,6 +98,26 @@ async fn start_watching(shared: &Arc<Shared>) -> Option<Arc<WatchHandle>> {
     let listener = weak_listener(&shared.dirty);
     let handle = tokio::task::spawn_blocking(move || FileWatchService::global().register(paths, listener)).await;
     handle.ok().map(Arc::new)
+}
+
+/// Publishes the current generation without what was before it and whose time is over. Files have no part in it.
+async fn end_overlap(shared: &Arc<Shared>) {
+    let before = shared.current.load_full();
+    let (ended, builder) = (Arc::clone(&before), Arc::clone(shared));
+    let after = blocking(&shared.options.name, move || ended.after_overlap(&builder.options, ended.number() + 1)).await;
+    match after {
+        Ok(generation) => {
+            let digests = shared.progress().digests.clone();
+            let number = generation.number();
+            shared.publish(generation, digests, clock::monotonic_ms());
+            tracing::info!(bundle = %shared.options.name, generation = number, "overlap over: what was before counts no more");
+        }
+        // The runtime shuts down. Not at once again, whatever it is.
+        Err(error) => {
+            tracing::error!(bundle = %shared.options.name, %error, "the overlap's end could not be published");
+            sleep_until(Instant::now() + RETRY_FIRST).await;
+        }
+    }
 }
 
 /// One look: re-arm the watches, read, compare, and publish what changed.
@@ -117,7 +143,11 @@ async fn look(shared: &Arc<Shared>, watch: &Option<Arc<WatchHandle>>) -> Result<
         }
         Ok(Outcome::Changed(generation, digests)) => {
             let seen_at_ms = marked_ms.unwrap_or_else(|| unseen_change_ms(shared));
-            shared.progress().looked_ms = started_ms;
+            {
+                let mut progress = shared.progress();
+                progress.looked_ms = started_ms;
+                progress.last_error = None;
+            }
             shared.publish(*generation, digests, seen_at_ms);
             let generation = shared.current.load();
             tracing::info!(
@@ -146,11 +176,10 @@ fn unseen_change_ms(shared: &Shared) -> u64 {
 
 fn build_if_changed(shared: &Shared) -> Result<Outcome, MaterialError> {
     let (files, digests) = read_consistently(&shared.options)?;
-    let previous = shared.current.load_full();
-    let overlap_is_over = previous.overlap_ends().is_some_and(|end| end <= Instant::now());
-    if digests == shared.progress().digests && !overlap_is_over {
+    if digests == shared.progress().digests {
         return Ok(Outcome::Unchanged(digests));
     }
+    let previous = shared.current.load_full();
     let number = previous.number() + 1;
     let generation = Generation::build(&shared.options, &files, number, Some(&previous))?;
     Ok(Outcome::Changed(Box::new(generation), digests))
@@ -168,5 +197,5 @@ fn note_failure(shared: &Shared, error: &MaterialError) {
 }
 
 fn jittered(interval: Duration) -> Duration {
-    interval + interval.mul_f64(rand::rng().random_range(0.0..0.1))
+    interval.mul_f64(rand::rng().random_range(1.0..1.1))
 }

@@ -6,6 +6,7 @@ use super::connection::{Connection, Io};
 use super::error::{ConnectError, HandshakeError};
 use super::info::{Handshake, LiveGuard};
 use super::policy::StreamTuning;
+use crate::clock;
 use rand::Rng as _;
 use rustls::pki_types::ServerName;
 use std::io;
@@ -125,7 +126,7 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, ConnectError>>,
 {
-    let give_up = Instant::now() + patience;
+    let give_up = clock::later(Instant::now(), patience);
     let mut pause = RETRY_FIRST;
     loop {
         let error = match attempt().await {

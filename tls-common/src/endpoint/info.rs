@@ -5,7 +5,7 @@ use super::audit::Negotiated;
 use crate::clock;
 use crate::error::Rejection;
 use crate::generation::Generation;
-use crate::verify::presented;
+use crate::verify::{PeerRole, presented};
 use rand::Rng as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::fmt;
@@ -15,9 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// Timers further away (seconds: ten years) are as good as none.
-const LONGEST_TIMER_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
 /// How long a connection that is only to be renewed may go on after its drain grace while bytes move.
 const LONGEST_RENEWAL: Duration = Duration::from_secs(3600);
@@ -95,6 +92,7 @@ impl LiveGuard {
         handshake: Handshake<'_>,
     ) -> Result<Self, Rejection> {
         let Handshake { peer_addr, chain, alpn, negotiated, dialled } = handshake;
+        let role = if dialled.is_some() { PeerRole::Server } else { PeerRole::Client };
         let resumed = negotiated.as_ref().is_none_or(Negotiated::is_resumed);
         if let Some(chain) = chain
             && resumed
@@ -113,7 +111,10 @@ impl LiveGuard {
             dialled,
             alpn: alpn.map(<[u8]>::to_vec),
             negotiated,
-            deadline: deadline_of(endpoint, chain.and_then(|chain| generation.accepts_until(chain, UnixTime::now()))),
+            deadline: deadline_of(
+                endpoint,
+                chain.and_then(|chain| generation.accepts_until(chain, role, UnixTime::now())),
+            ),
             ..ConnectionState::plain(endpoint, peer_addr)
         };
         endpoint.note_handshake(&state);
@@ -318,10 +319,11 @@ impl Drop for LiveGuard {
 /// When a connection must drain at the latest: its own age (shortened by up to a tenth, so that connections made together
 /// do not all return together) or `accepted_until`, the end of its peer's certificate or pin, whichever is first.
 fn deadline_of(endpoint: &EndpointInner, accepted_until: Option<UnixTime>) -> Option<Instant> {
-    let aged = endpoint.policy.max_age.map(|age| Instant::now() + age.mul_f64(rand::rng().random_range(0.9..1.0)));
+    let now = Instant::now();
+    let aged = endpoint.policy.max_age.map(|age| clock::later(now, age.mul_f64(rand::rng().random_range(0.9..1.0))));
     let expired = accepted_until
         .map(|end| end.as_secs().saturating_sub(UnixTime::now().as_secs()))
-        .and_then(|left| Instant::now().checked_add(Duration::from_secs(left.min(LONGEST_TIMER_SECONDS))));
+        .map(|left| clock::later(now, Duration::from_secs(left)));
     match (aged, expired) {
         (Some(aged), Some(expired)) => Some(aged.min(expired)),
         (aged, expired) => aged.or(expired),

@@ -78,6 +78,15 @@ impl EndpointInner {
         }
     }
 
+    /// Applies the policy to a connection that was established only after `generation` was published, though its handshake
+    /// had begun before. No policy keeps such a one if its peer is no longer believed: it was not there.
+    pub(super) fn judge_newcomer(&self, state: &ConnectionState, generation: &Generation) {
+        match rejudge(state, generation) {
+            Some(reason) => self.drain(state, DrainReason::Untrusted(reason)),
+            None => self.judge(state, generation),
+        }
+    }
+
     /// Drains what reached its deadline, cuts what outlived its grace; returns when to come back.
     fn sweep(&self, now: Instant) -> Option<Instant> {
         let live: Vec<_> = self.live().values().cloned().collect();

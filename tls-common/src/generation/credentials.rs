@@ -2,25 +2,30 @@
 
 use std::sync::Arc;
 
-use rustls::{client::ResolvesClientCert, pki_types::CertificateDer, server::ResolvesServerCert, sign::CertifiedKey};
+use rustls::{
+    client::ResolvesClientCert,
+    pki_types::{CertificateDer, UnixTime},
+    server::ResolvesServerCert,
+    sign::CertifiedKey,
+};
 use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::{
     files::Files,
-    overlap::{Candidate, Identities, OUTGOING_MAX, Outgoing},
+    overlap::{Candidate, Identities, OUTGOING_MAX, Outgoing, alive},
     provider,
 };
 use crate::{
     BundleOptions, Fingerprint, MaterialError,
     error::{StoreFault, StorePart},
     store,
-    verify::{signed::Key, usable::too_small},
+    verify::{Judge, signed::Key, usable::too_small},
 };
 
 /// Shared by two generations if nothing about it changed.
 pub(super) struct Credentials {
-    pub(super) identity: Option<LoadedIdentity>,
+    pub(super) identity: Option<Arc<LoadedIdentity>>,
     /// The identity and those before it that can still be shown.
     identities: Option<Arc<Identities>>,
     /// rustls compares this by address before it resumes as a client.
@@ -36,11 +41,10 @@ pub(super) struct LoadedIdentity {
     pub(super) not_after: i64,
 }
 
-impl Credentials {
-    pub(super) fn load(options: &BundleOptions, files: &Files) -> Result<Self, MaterialError> {
-        let Some(keystore) = &options.keystore else {
-            return Ok(Self { identity: None, identities: None, client_resolver: Arc::new(NoClientCertificate) });
-        };
+impl LoadedIdentity {
+    /// `None` if the bundle has no keystore.
+    pub(super) fn load(options: &BundleOptions, files: &Files) -> Result<Option<Arc<Self>>, MaterialError> {
+        let Some(keystore) = &options.keystore else { return Ok(None) };
         let passwords = files.passwords(StorePart::Keystore, keystore)?;
         let content = files.get(&keystore.path)?;
         let identity = match &keystore.private_key {
@@ -56,41 +60,62 @@ impl Credentials {
             .map_err(|error| fault(StoreFault::UnsupportedKey(error.to_string())))?;
         let (subject, validity) = (parsed.subject().to_string(), parsed.validity().clone());
         let fingerprint = Fingerprint::sha256_of(leaf);
-        let certified = Arc::new(CertifiedKey::new(identity.chain, key));
-        Ok(Self {
-            identities: None,
-            client_resolver: Arc::new(NoClientCertificate),
-            identity: Some(LoadedIdentity {
-                certified,
-                fingerprint,
-                subject,
-                not_before: validity.not_before.timestamp(),
-                not_after: validity.not_after.timestamp(),
-            }),
-        })
+        Ok(Some(Arc::new(Self {
+            certified: Arc::new(CertifiedKey::new(identity.chain, key)),
+            fingerprint,
+            subject,
+            not_before: validity.not_before.timestamp(),
+            not_after: validity.not_after.timestamp(),
+        })))
     }
 
-    /// Completes what was loaded: the identity can be believed by way of `vouchers`, and those of `previous` can be shown
-    /// beside it until `until`, or until their own time is over.
-    pub(super) fn after(
-        mut self,
-        previous: Option<&Self>,
-        vouchers: &[&CertificateDer<'static>],
-        until: Option<Instant>,
+    fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+}
+
+impl Credentials {
+    /// `identity` can be believed by way of certificates that `judge` trusts; `outgoing` can be shown beside it.
+    pub(super) fn new(
+        identity: Option<Arc<LoadedIdentity>>,
+        judge: &Judge,
+        outgoing: Vec<Outgoing<Candidate>>,
     ) -> Self {
-        let Some(identity) = &self.identity else { return self };
-        let current = Candidate::new(&identity.certified, vouchers);
-        let mut outgoing = Vec::new();
-        if let (Some(before), Some(until)) = (previous.and_then(|previous| previous.identities.as_ref()), until) {
-            let same = previous.is_some_and(|previous| previous.same_chain(&self));
-            outgoing.extend((!same).then(|| Outgoing { what: before.current.clone(), until }));
-            outgoing.extend(before.outgoing.iter().filter(|outgoing| outgoing.is_alive()).cloned());
-            outgoing.truncate(OUTGOING_MAX);
-        }
-        let identities = Arc::new(Identities { current, outgoing });
-        self.client_resolver = Arc::clone(&identities) as _;
-        self.identities = Some(identities);
-        self
+        let current = identity
+            .as_ref()
+            .map(|identity| Candidate::new(&identity.certified, &judge.vouchers(identity.chain(), UnixTime::now())));
+        Self::of(identity, current, outgoing)
+    }
+
+    fn of(
+        identity: Option<Arc<LoadedIdentity>>,
+        current: Option<Candidate>,
+        outgoing: Vec<Outgoing<Candidate>>,
+    ) -> Self {
+        let identities = current.map(|current| Arc::new(Identities { current, outgoing }));
+        let client_resolver: Arc<dyn ResolvesClientCert> = match &identities {
+            Some(identities) => Arc::clone(identities) as _,
+            None => Arc::new(NoClientCertificate),
+        };
+        Self { identity, identities, client_resolver }
+    }
+
+    /// What of these can still be shown beside `next`, which follows them: they themselves until `until`.
+    pub(super) fn outgoing_after(
+        &self,
+        next: Option<&Arc<LoadedIdentity>>,
+        until: Option<Instant>,
+    ) -> Vec<Outgoing<Candidate>> {
+        let (Some(identities), Some(until)) = (&self.identities, until) else { return Vec::new() };
+        let own = (!self.shows(next)).then(|| Outgoing { what: identities.current.clone(), until });
+        own.into_iter().chain(alive(&identities.outgoing)).take(OUTGOING_MAX).collect()
+    }
+
+    /// The same without those whose time is over, or without all that came before.
+    pub(super) fn with_outgoing_only(&self, keep: bool) -> Self {
+        let current = self.identities.as_ref().map(|identities| identities.current.clone());
+        let outgoing = self.identities.iter().flat_map(|identities| alive(&identities.outgoing)).filter(|_| keep);
+        Self::of(self.identity.clone(), current, outgoing.collect())
     }
 
     pub(super) fn server_resolver(&self) -> Option<Arc<dyn ResolvesServerCert>> {
@@ -102,10 +127,9 @@ impl Credentials {
         self.identities.iter().flat_map(|identities| &identities.outgoing).map(|outgoing| outgoing.until)
     }
 
-    /// The same certificates, hence the same key.
-    pub(super) fn same_chain(&self, other: &Self) -> bool {
-        let chain = |credentials: &Self| credentials.identity.as_ref().map(|identity| identity.certified.cert.clone());
-        chain(self) == chain(other)
+    /// Whether these are the certificates of `identity`, hence its key.
+    pub(super) fn shows(&self, identity: Option<&Arc<LoadedIdentity>>) -> bool {
+        self.identity.as_ref().map(|own| own.chain()) == identity.map(|other| other.chain())
     }
 }
 

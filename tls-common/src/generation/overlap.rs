@@ -29,8 +29,8 @@
 //!   previous identity itself gets it only within the overlap, and gains nothing by it: within the overlap that identity
 //!   is as good as the current one.
 //! - *Never beyond the overlap.* Each previous identity and each previous trust carries its own end, on the monotonic
-//!   clock, and is compared with it at each handshake; then a generation without them is published, with session stores of
-//!   its own, and established connections are judged again. Resumed sessions are judged by their stored chain at each
+//!   clock, and is compared with it at each handshake; then a generation without them is published (made from what is in
+//!   memory: a bad file cannot delay it), with session stores of its own, and established connections are judged again. Resumed sessions are judged by their stored chain at each
 //!   handshake, so none outlives the trust it was made under.
 //! - *What overlap cannot know.* A certificate or pin that is gone from the files may be part of a rotation or may have
 //!   been taken away from a thief; the previous trust counts on in both cases. An operator who must shut somebody out at
@@ -44,7 +44,7 @@ use std::{fmt, sync::Arc};
 use rustls::{
     DistinguishedName, SignatureScheme,
     client::ResolvesClientCert,
-    pki_types::CertificateDer,
+    pki_types::{CertificateDer, UnixTime},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -84,12 +84,16 @@ pub(crate) fn mark(digest: &[u8]) -> Mark {
 pub(crate) struct Hint(Vec<Mark>);
 
 impl Hint {
-    /// Of one who trusts `trusted`, or of it only what is pinned. `None` if that is too much to say.
-    pub(crate) fn of<'a>(trusted: impl IntoIterator<Item = &'a CertificateDer<'static>>, pins: &[Pin]) -> Option<Self> {
+    /// Of one who trusts `trusted`, or of it only what is pinned at `now`. `None` if that is too much to say.
+    pub(crate) fn of<'a>(
+        trusted: impl IntoIterator<Item = &'a CertificateDer<'static>>,
+        pins: &[Pin],
+        now: UnixTime,
+    ) -> Option<Self> {
         let mut marks: Vec<Mark> = if pins.is_empty() {
             trusted.into_iter().map(|certificate| mark(&Sha256::digest(certificate))).collect()
         } else {
-            pins.iter().map(|pin| mark(pin.fingerprint().as_bytes())).collect()
+            pins.iter().filter(|pin| pin.counts(now)).map(|pin| mark(pin.fingerprint().as_bytes())).collect()
         };
         marks.sort_unstable();
         marks.dedup();
@@ -163,6 +167,11 @@ impl<T> Outgoing<T> {
     pub(crate) fn is_alive(&self) -> bool {
         Instant::now() < self.until
     }
+}
+
+/// Those whose time is not over.
+pub(super) fn alive<T: Clone>(outgoing: &[Outgoing<T>]) -> impl Iterator<Item = Outgoing<T>> {
+    outgoing.iter().filter(|outgoing| outgoing.is_alive()).cloned()
 }
 
 /// Our identities: the current one, and the previous ones that can still be shown, newest first.
@@ -281,17 +290,17 @@ mod tests {
     #[test]
     fn who_trusts_nobody_or_too_many_says_nothing() {
         let certificates = |count: u8| (0..count).map(|n| CertificateDer::from(vec![n])).collect::<Vec<_>>();
-        assert_eq!(Hint::of(&certificates(0), &[]), None);
-        let longest = Hint::of(&certificates(30), &[]).unwrap();
+        assert_eq!(Hint::of(&certificates(0), &[], UnixTime::now()), None);
+        let longest = Hint::of(&certificates(30), &[], UnixTime::now()).unwrap();
         assert!(longest.alpn().len() <= 255, "{}", longest.alpn().len());
-        assert_eq!(Hint::of(&certificates(31), &[]), None);
+        assert_eq!(Hint::of(&certificates(31), &[], UnixTime::now()), None);
     }
 
     #[test]
     fn who_has_pins_says_only_those() {
         let certificate = CertificateDer::from(vec![1]);
         let pins = [Fingerprint::sha1_of(b"leaf"), Fingerprint::sha256_of(b"other")].map(Pin::from);
-        let hint = Hint::of([&certificate], &pins).unwrap();
+        let hint = Hint::of([&certificate], &pins, UnixTime::now()).unwrap();
         let mut expected = vec![mark(&Sha1::digest(b"leaf")), mark(&Sha256::digest(b"other"))];
         expected.sort_unstable();
         assert_eq!(hint, Hint(expected));

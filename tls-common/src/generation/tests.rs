@@ -442,7 +442,11 @@ fn pins_of_the_options_and_of_the_file_add_up() {
     assert_eq!(verdict(&two, within), Ok(()));
     let end = moment(4_133_980_799);
     assert_eq!(verdict(&two, after), Err(Rejection::PinEnded { not_after: end }));
-    assert_eq!(generation.accepts_until(&[two.der()], within), Some(end), "a live connection ends with its pin");
+    assert_eq!(
+        generation.accepts_until(&[two.der()], PeerRole::Client, within),
+        Some(end),
+        "a live connection ends with its pin"
+    );
     let broken = Bundle::mutual(&own, &[&root]).pins_file("\nnonsense");
     assert!(error(broken.build()).starts_with("pin file /tls/pins, line 2: "));
     assert!(error(Bundle::mutual(&own, &[&root]).pins_file("# none").build()).contains("pins nothing"));
@@ -515,7 +519,7 @@ fn an_expired_pair_makes_a_mutual_connection_where_it_is_granted() {
     bundle.options.leniency.expired = true;
     let generation = bundle.first();
     assert!(full(connect(&generation, &generation)));
-    assert_eq!(generation.accepts_until(&[own.der()], UnixTime::now()), None);
+    assert_eq!(generation.accepts_until(&[own.der()], PeerRole::Client, UnixTime::now()), None);
 }
 
 #[test]

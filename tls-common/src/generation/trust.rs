@@ -2,12 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustls::{crypto::CryptoProvider, pki_types::CertificateDer, server::danger::ClientCertVerifier};
+use rustls::{
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, UnixTime},
+    server::danger::ClientCertVerifier,
+};
 use tokio::time::Instant;
 
 use super::{
     files::Files,
-    overlap::{Hint, OUTGOING_MAX, Outgoing},
+    overlap::{Hint, OUTGOING_MAX, Outgoing, alive},
     validity::Ends,
 };
 use crate::{
@@ -21,7 +25,7 @@ use crate::{
 
 /// Shared by two generations if their rules are equal, and only then.
 pub(super) struct Trust {
-    pub(super) rules: Rules,
+    pub(super) rules: Arc<Rules>,
     pub(super) judge: Arc<Judge>,
     pub(super) server_verifier: Arc<ServerVerifier>,
     pub(super) client_verifier: Option<Arc<dyn ClientCertVerifier>>,
@@ -33,26 +37,13 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// Whoever `previous` believed is believed until `until`, too, or until that belief's own time is over.
-    pub(super) fn new(
-        rules: Rules,
-        previous: Option<&Self>,
-        until: Option<Instant>,
-        provider: &CryptoProvider,
-    ) -> Self {
+    /// Peers are believed by `rules`, and by those of `outgoing` whose time is not over.
+    pub(super) fn new(rules: Arc<Rules>, outgoing: Vec<Outgoing<Arc<Judge>>>, provider: &CryptoProvider) -> Self {
         let algorithms = provider.signature_verification_algorithms;
-        let mut outgoing = Vec::new();
-        if let (Some(previous), Some(until)) = (previous, until) {
-            let under = |judge: &Judge| Arc::new(judge.under(&rules.criteria));
-            let changed = previous.rules != rules;
-            outgoing.extend(changed.then(|| Outgoing { what: under(&previous.judge), until }));
-            let alive = previous.judge.outgoing().iter().filter(|outgoing| outgoing.is_alive());
-            outgoing.extend(alive.map(|outgoing| Outgoing { what: under(&outgoing.what), until: outgoing.until }));
-            outgoing.truncate(OUTGOING_MAX);
-        }
         let judge = Judge::new(&rules.trusted, Arc::clone(&rules.criteria), algorithms).with_outgoing(outgoing);
         let judge = Arc::new(judge);
-        let hint = (!rules.overlap.is_zero()).then(|| Hint::of(judge.trusted(), judge.pins())).flatten();
+        let hint = (!rules.overlap.is_zero()).then(|| Hint::of(judge.trusted(), judge.pins(), UnixTime::now()));
+        let hint = hint.flatten();
         let client_verifier =
             |mandatory| Arc::new(ClientVerifier::new(Arc::clone(&judge), mandatory, hint.as_ref())) as _;
         Self {
@@ -69,9 +60,25 @@ impl Trust {
             hint,
         }
     }
-}
 
-impl Trust {
+    /// Who is still believed beside `next`, which follows these: whom these believe, until `until`, judged by the new
+    /// criteria. Only what a rotation changes is handed over: a new revocation list is no reason to believe the old one.
+    pub(super) fn outgoing_after(&self, next: &Rules, until: Option<Instant>) -> Vec<Outgoing<Arc<Judge>>> {
+        let Some(until) = until else { return Vec::new() };
+        let same = self.rules.trusted == next.trusted && self.rules.criteria.pins == next.criteria.pins;
+        let own = (!same).then(|| Outgoing { what: Arc::clone(&self.judge), until });
+        let outgoing = own.into_iter().chain(alive(self.judge.outgoing())).take(OUTGOING_MAX);
+        outgoing
+            .map(|outgoing| Outgoing { what: Arc::new(outgoing.what.under(&next.criteria)), until: outgoing.until })
+            .collect()
+    }
+
+    /// The same rules, with sessions of its own, without those whose time is over, or without all that came before.
+    pub(super) fn with_outgoing_only(&self, keep: bool, provider: &CryptoProvider) -> Self {
+        let outgoing = alive(self.judge.outgoing()).filter(|_| keep).collect();
+        Self::new(Arc::clone(&self.rules), outgoing, provider)
+    }
+
     /// When previous trust ends, if there is any.
     pub(super) fn overlap_ends(&self) -> impl Iterator<Item = Instant> + '_ {
         self.judge.outgoing().iter().map(|outgoing| outgoing.until)

@@ -143,3 +143,23 @@ fn a_keystore_is_no_directory() {
     let error = crate::Generation::build(&options, &files, 1, None).unwrap_err().to_string();
     assert!(error.to_lowercase().contains("is a directory"), "{error}");
 }
+
+#[test]
+fn a_pipe_in_a_files_place_is_refused_and_not_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("keystore.p12");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut options = BundleOptions::new("internal");
+    options.keystore = Some(StoreOptions::new(&path, Password::None));
+    let error = read_consistently(&options).unwrap_err().to_string();
+    assert!(error.contains("keystore.p12") && error.contains("not a regular file"), "{error}");
+}
+
+#[test]
+fn digests_are_not_printed_for_a_password_could_be_guessed_by_its_own() {
+    let directory = Directory::new();
+    directory.write("ca.pem", pem("one"));
+    let printed = format!("{:?}", directory.digests());
+    let [byte, ..] = digest(&fs::read(directory.path("ca.pem")).unwrap());
+    assert!(printed.contains("ca.pem") && !printed.contains(&format!("[{byte}, ")), "{printed}");
+}

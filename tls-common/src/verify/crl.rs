@@ -29,6 +29,16 @@ use x509_parser::{
 use super::signed::{Key, Signed, content};
 use crate::{Fingerprint, MaterialError, Rejection};
 
+/// The keys that signed a certificate, as far as they are known.
+#[derive(Default)]
+pub(super) struct Issuers<'k> {
+    /// From the truststore, or from a path to it.
+    pub(super) proven: Vec<Key<'k>>,
+    /// From certificates that the peer presented and nobody has verified. That they fit the signature proves nothing: to
+    /// each ECDSA signature there is a second key that nobody owns and anybody can compute.
+    pub(super) claimed: Vec<Key<'k>>,
+}
+
 /// The lists of one generation; equal if their bytes are.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Crls {
@@ -70,12 +80,11 @@ impl Crls {
         Ok(Self { lists, strict })
     }
 
-    /// Whether `certificate` is on a list. `issuers` are the keys that signed it, if they are known; `must_be_known`
-    /// says whether strictness applies to it.
+    /// Whether `certificate` is on a list. `must_be_known` says whether strictness applies to it.
     pub(super) fn check<'k>(
         &self,
         certificate: &X509Certificate<'_>,
-        issuers: impl FnOnce() -> Vec<Key<'k>>,
+        issuers: impl FnOnce() -> Issuers<'k>,
         must_be_known: bool,
         algorithms: &WebPkiSupportedAlgorithms,
         now: UnixTime,
@@ -91,10 +100,12 @@ impl Crls {
         for crl in lists {
             let is_overdue = crl.is_overdue(now);
             let listed = !matches!(crl.list.find_serial(certificate.raw_serial()), Ok(None));
-            if listed && (issuers.is_empty() || crl.is_by(&issuers, algorithms)) {
+            // Only who is proven to be the issuer can say that this list is another one's.
+            if listed && (issuers.proven.is_empty() || crl.is_by(&issuers.proven, algorithms)) {
                 return Err(Rejection::Revoked { serial: Some(certificate.raw_serial_as_string()) });
             }
-            if must_be_known && crl.complete && crl.is_by(&issuers, algorithms) {
+            let is_issuers = || crl.is_by(&issuers.proven, algorithms) || crl.is_by(&issuers.claimed, algorithms);
+            if must_be_known && crl.complete && is_issuers() {
                 if is_overdue {
                     overdue = Some(crl.next_update);
                 } else {

@@ -43,12 +43,14 @@ use x509_parser::{
 };
 
 use self::{
-    crl::Crls,
+    crl::{Crls, Issuers},
     signed::{Key, Signed},
     usable::{check_key, is_self_issued, may_issue, parse},
 };
+use tokio::time::Instant;
+
 use crate::{
-    Fingerprint, KeySizes, Leniency, Rejection,
+    Fingerprint, KeySizes, Leniency, Rejection, clock,
     generation::Outgoing,
     pins::{self, Pin},
 };
@@ -94,8 +96,11 @@ impl Judge {
         let (mut anchors, mut revoked) = (Vec::new(), Vec::new());
         for (der, certificate) in parsed.iter().filter(|(_, certificate)| may_issue(certificate)) {
             let Ok(anchor) = webpki::anchor_from_trusted_cert(der) else { continue };
-            let signers = || signers(der, certificate, parsed.iter().map(|(_, issuer)| issuer), &algorithms);
-            if let Err(rejection) = criteria.crls.check(certificate, signers, false, &algorithms, UnixTime::now()) {
+            let issuers = || Issuers {
+                proven: signers(der, certificate, parsed.iter().map(|(_, issuer)| issuer), &algorithms),
+                claimed: Vec::new(),
+            };
+            if let Err(rejection) = criteria.crls.check(certificate, issuers, false, &algorithms, UnixTime::now()) {
                 tracing::warn!(subject = %certificate.subject(), %rejection, "a certificate of the truststore vouches for nobody");
                 revoked.push((anchor.subject_public_key_info.as_ref().to_vec(), rejection));
             }
@@ -167,23 +172,53 @@ impl Judge {
             })
             .and_then(|()| name.map_or(Ok(()), |name| is_for(leaf, name)))
             .inspect_err(|rejection| {
-                let (peer, subject, fingerprint) = (role.name(), subject(leaf), Fingerprint::sha256_of(leaf));
+                let (peer, fingerprint) = (role.name(), Fingerprint::sha256_of(leaf));
                 // The TLS library's error, which is all the handshake's own record gets, has no place for the serial.
                 if matches!(rejection, Rejection::Revoked { .. }) {
-                    tracing::info!(target: "audit", peer, subject, %fingerprint, %rejection, "certificate refused");
+                    tracing::info!(peer, %fingerprint, %rejection, "certificate refused");
                 } else {
-                    tracing::debug!(peer, subject, %fingerprint, %rejection, "certificate refused");
+                    tracing::debug!(peer, %fingerprint, %rejection, "certificate refused");
                 }
             })
     }
 
     /// Until when a peer that is accepted now stays so by the clock alone; `None` if for ever.
-    pub(crate) fn accepts_until(&self, leaf: &CertificateDer<'_>, now: UnixTime) -> Option<UnixTime> {
+    pub(crate) fn accepts_until(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: PeerRole,
+        now: UnixTime,
+    ) -> Option<UnixTime> {
+        let mut alive = self.outgoing.iter().filter(|outgoing| outgoing.is_alive()).peekable();
+        if alive.peek().is_none() || self.believes(leaf, intermediates, role, now).is_ok() {
+            return self.end_of(leaf, intermediates, now);
+        }
+        // Only what was before believes it, each as long as its own time lasts.
+        let believing = alive.filter(|outgoing| outgoing.what.believes(leaf, intermediates, role, now).is_ok());
+        let ends = believing.map(|outgoing| {
+            let until = clock::unix_after(now, outgoing.until.saturating_duration_since(Instant::now()));
+            outgoing.what.end_of(leaf, intermediates, now).map_or(until, |end| end.min(until))
+        });
+        ends.max().or(Some(now))
+    }
+
+    /// The end of the pin, the certificate or one of its presented issuers, whichever comes first. Which path was taken is
+    /// not known here: an issuer that has ended already was not on it.
+    fn end_of(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Option<UnixTime> {
         let pinned = pins::end(&self.criteria.pins, leaf, now);
-        if self.criteria.leniency.expired && self.trusted.contains(leaf) {
+        let is_trusted = self.trusted.contains(leaf);
+        if self.criteria.leniency.expired && is_trusted {
             return pinned;
         }
-        let valid = usable::not_after(&parse(leaf).ok()?);
+        let own = usable::not_after(&parse(leaf).ok()?);
+        let issuers = intermediates.iter().filter(|_| !is_trusted).filter_map(|der| parse(der).ok());
+        let valid = issuers.map(|issuer| usable::not_after(&issuer)).filter(|end| *end > now).fold(own, UnixTime::min);
         Some(pinned.map_or(valid, |pinned| pinned.min(valid)))
     }
 
@@ -247,14 +282,12 @@ impl Judge {
                 other => other,
             })?;
         }
-        let known = || {
-            let presented = std::iter::once(leaf).chain(intermediates).map(AsRef::as_ref);
-            let known = presented.chain(self.trusted.iter().map(AsRef::as_ref));
-            let known: Vec<_> = known.filter_map(|der: &[u8]| X509Certificate::from_der(der).ok()).collect();
-            signers(leaf, &certificate, known.iter().map(|(_, issuer)| issuer), &self.algorithms)
+        let issuers = || Issuers {
+            proven: signers_among(leaf, &certificate, &mut self.trusted.iter(), &self.algorithms),
+            claimed: signers_among(leaf, &certificate, &mut intermediates.iter(), &self.algorithms),
         };
         // Who is trusted as such needs nobody's word, but is refused if its issuer (itself) takes it back.
-        self.criteria.crls.check(&certificate, known, !is_self_issued, &self.algorithms, now)
+        self.criteria.crls.check(&certificate, issuers, !is_self_issued, &self.algorithms, now)
     }
 
     /// A trusted CA vouches for `leaf`.
@@ -315,7 +348,7 @@ impl Judge {
             let certificate = parse(der)?;
             let key = Key::from_spki(certificate.subject_pki.raw);
             check_key(key, self.criteria.min_key)?;
-            let issuers = || issuer.into_iter().collect();
+            let issuers = || Issuers { proven: issuer.into_iter().collect(), claimed: Vec::new() };
             self.criteria.crls.check(&certificate, issuers, true, &self.algorithms, now)?;
             issuer = key;
         }
@@ -369,6 +402,16 @@ fn signers<'a: 'c, 'c>(
         .collect()
 }
 
+fn signers_among<'a, 'd: 'a>(
+    der: &[u8],
+    certificate: &X509Certificate<'_>,
+    candidates: &mut dyn Iterator<Item = &'a CertificateDer<'d>>,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Vec<Key<'a>> {
+    let parsed: Vec<X509Certificate<'a>> = candidates.filter_map(|der| parse(der).ok()).collect();
+    signers(der, certificate, parsed.iter(), algorithms)
+}
+
 fn is_for(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Rejection> {
     if parse(leaf)?.version() == X509Version::V1 {
         return Err(Rejection::WrongName { expected: name.to_owned(), presented: Vec::new() }); // it cannot carry names
@@ -376,10 +419,6 @@ fn is_for(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Reject
     EndEntityCert::try_from(leaf)
         .and_then(|certificate| certificate.verify_is_valid_for_subject_name(name))
         .map_err(|error| rejection(error, PeerRole::Server))
-}
-
-fn subject(leaf: &CertificateDer<'_>) -> String {
-    X509Certificate::from_der(leaf).map(|(_, certificate)| certificate.subject().to_string()).unwrap_or_default()
 }
 
 fn rejection(error: webpki::Error, role: PeerRole) -> Rejection {

@@ -1,5 +1,6 @@
 //! When a burst of changes has settled: a pure state machine over an injected clock.
 
+use crate::clock;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,7 +31,7 @@ impl Debounce {
 
     /// When the burst counts as settled; `None` without a burst.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.burst.map(|burst| (burst.last + self.quiet).min(burst.first + self.max_delay))
+        self.burst.map(|burst| clock::later(burst.last, self.quiet).min(clock::later(burst.first, self.max_delay)))
     }
 
     /// Ends the burst.

@@ -182,6 +182,28 @@ async fn after_the_overlap_the_previous_identity_is_neither_shown_nor_believed()
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_before_does_not_help_a_new_bundle_through_its_self_test() {
+    let [own, other] = [(); 2].map(|()| Pair::self_signed(leaf("flink.internal", &[])));
+    let before = Host::bundle(ProtocolVersion::Tls13, OVERLAP, &Step::new(&own, &[&own])).first();
+    // The truststore has moved on without the keystore: when the overlap ends, nobody could connect any more.
+    let half = Host::bundle(ProtocolVersion::Tls13, OVERLAP, &Step::new(&own, &[&other]));
+    let refused = Generation::build(&half.options, &half.files, 2, Some(&before));
+    assert!(error(refused).contains("self-test"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_a_rotation_changes_is_handed_over() {
+    let own = Pair::self_signed(leaf("flink.internal", &[]));
+    let mut bundle = Host::bundle(ProtocolVersion::Tls13, OVERLAP, &Step::new(&own, &[&own]));
+    let before = bundle.first();
+    // As a new revocation list does, every hour.
+    bundle.options.min_key.ec = 255;
+    let after = bundle.after(&before);
+    assert!(!after.keeps_sessions_of(&before));
+    assert_eq!(after.overlap_ends(), None);
+}
+
 /// Where the CA keeps its name, its certificate looks like one of the trusted CA's with a wrong signature.
 fn bad_signature(
     what: &str,
@@ -210,7 +232,7 @@ async fn a_session_made_under_the_previous_trust_ends_with_the_overlap() {
             "what endpoints ask about resumed sessions"
         );
         // What is published at the end of the overlap has the same files and other sessions.
-        let after = narrower.after(&during);
+        let after = during.after_overlap(&narrower.options, 3).unwrap();
         assert!(!after.keeps_sessions_of(&during));
         assert_eq!(after.overlap_ends(), None);
         assert_eq!(dial(&client, &after), Err(("server", Rejection::Untrusted)), "{protocol:?}");

@@ -94,6 +94,23 @@ fn a_trusted_certificate_is_refused_if_its_issuer_lists_it() {
 }
 
 #[test]
+fn an_issuer_that_only_the_peer_vouches_for_exonerates_nobody() {
+    // To an ECDSA signature there is a second key under which it verifies; here any key stands for it.
+    let root = Pair::self_signed(authority("root"));
+    let own = root.sign(leaf("own", &[]));
+    let stranger = Pair::self_signed(authority("root")).der();
+    let crls = parse_crl(root.crl(&[&own], 2027).pem().unwrap().as_bytes(), LENIENT).unwrap();
+    let (own, claimed) = (own.der(), Key::from_spki(parse(&stranger).unwrap().subject_pki.raw).unwrap());
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+    let verdict = |proven, claimed| {
+        let issuers = || Issuers { proven, claimed };
+        crls.check(&parse(&own).unwrap(), issuers, false, &algorithms, now())
+    };
+    assert!(is_revoked(verdict(vec![], vec![claimed])));
+    assert!(!is_revoked(verdict(vec![claimed], vec![])), "who is proven can say that the list is another one's");
+}
+
+#[test]
 fn a_self_signed_certificate_can_revoke_itself() {
     let [own, other] = [(); 2].map(|()| Pair::self_signed(leaf("flink.internal", &[])));
     let judge = judge_with_crl(&[&own, &other], &[&own.crl(&[&own], 2027)], LENIENT);
