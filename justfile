@@ -20,6 +20,6 @@ fix:
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
 
-# Fuzzes one target (`just fuzz` lists them) for a minute; needs nightly and cargo-fuzz.
+# Fuzzes one target (`just fuzz` lists them) for a minute, from fuzz/seeds on; needs nightly and cargo-fuzz.
 fuzz TARGET="" SECONDS="60":
-    {{ if TARGET == "" { "cargo +nightly fuzz list" } else { "cargo +nightly fuzz run " + TARGET + " -- -max_total_time=" + SECONDS } }}
+    {{ if TARGET == "" { "cargo +nightly fuzz list" } else { "mkdir -p fuzz/corpus/" + TARGET + " && cargo +nightly fuzz run " + TARGET + " fuzz/corpus/" + TARGET + " fuzz/seeds/" + TARGET + " -- -dict=fuzz/dictionaries/" + TARGET + ".dict -max_total_time=" + SECONDS } }}

@@ -1,6 +1,4 @@
 //! Files of pins and of revocation lists as an operator, or a half-finished copy, could leave them on disk.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|data: &[u8]| tls_common::fuzzing::parse_trust_files(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tls_common::fuzzing::parse_trust_files(data));

@@ -30,6 +30,8 @@ use rustls::{
 };
 use tokio::time::Instant;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::overlap::read_hints;
 #[cfg(feature = "quic")]
 pub(crate) use self::provider::quic_initial_suite;
 pub(crate) use self::{

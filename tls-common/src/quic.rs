@@ -22,6 +22,8 @@ pub use connection::Connection;
 pub use connector::Connector;
 pub use serve::serve;
 pub use session::HandshakeData;
+#[cfg(feature = "fuzzing")]
+pub(crate) use session::read_server_hello;
 
 /// The application error code, unless [`Tuning::cut_code`] says otherwise, of a connection that outlived its drain grace.
 /// Reconnect when you see it: the peer is there, only this connection's certificates are not wanted any more.

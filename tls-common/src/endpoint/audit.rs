@@ -37,6 +37,8 @@ use crate::generation::iana_name;
 use crate::options::Fingerprint;
 use crate::verify::presented::Presented;
 use names::Names;
+#[cfg(feature = "fuzzing")]
+pub(crate) use names::read_names;
 use rustls::pki_types::CertificateDer;
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 use std::borrow::Cow;

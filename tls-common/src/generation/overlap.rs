@@ -124,6 +124,17 @@ impl Hint {
     }
 }
 
+/// What a peer could say in `names`, of either kind; what is understood comes back from what we would say.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_hints(names: &[&[u8]]) {
+    for hint in [Hint::from_alpn(names.iter().copied()), Hint::from_names(names)].into_iter().flatten() {
+        let said = hint.names();
+        let said: Vec<&[u8]> = said.iter().map(AsRef::as_ref).collect();
+        assert_eq!(Hint::from_names(&said).as_ref(), Some(&hint));
+        assert_eq!(Hint::from_alpn(std::iter::once(hint.alpn().as_slice())), Some(hint));
+    }
+}
+
 /// An identity as far as it matters for the choice among several.
 #[derive(Clone)]
 pub(super) struct Candidate {

@@ -209,6 +209,19 @@ impl ServerHello {
     }
 }
 
+/// Reads a server's handshake messages, cut once; in one piece they say the same (where neither is too long to keep).
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_server_hello(first: &[u8], second: &[u8]) {
+    let (mut cut, mut whole) = (ServerHello::default(), ServerHello::default());
+    cut.observe(first);
+    cut.observe(second);
+    whole.observe(&[first, second].concat());
+    assert!([&cut, &whole].iter().all(|hello| hello.unread.len() <= MAX_SERVER_HELLO));
+    if first.len() + second.len() <= MAX_SERVER_HELLO {
+        assert_eq!((cut.settled, cut.unread, cut.over), (whole.settled, whole.unread, whole.over));
+    }
+}
+
 /// One handshake message off the front, if it is there whole: its type, its body.
 fn message<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let mut rest = *bytes;

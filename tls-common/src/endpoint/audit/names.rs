@@ -30,6 +30,17 @@ impl Names {
     }
 }
 
+/// Reads the names in what may be a certificate; whatever is in it, they stay in bounds and printable.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_names(leaf: &[u8]) {
+    let Some(Names { subject, sans }) = Names::of(leaf) else { return };
+    let one = MAX_TEXT_BYTES + '…'.len_utf8();
+    let all = MAX_SANS * (one + ", ".len()) + "and 18446744073709551615 more".len();
+    let sans = sans.unwrap_or_default();
+    assert!(subject.len() <= one && sans.len() <= all, "{subject} {sans}");
+    assert!(!(subject + &sans).contains(char::is_control));
+}
+
 /// A sentence for a record, which may quote what a peer sent.
 pub(super) fn sentence(text: &str) -> String {
     bounded(escaped(text, &[]))
