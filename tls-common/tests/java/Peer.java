@@ -135,6 +135,7 @@ class Peer {
 
     static void ready(SSLSocket socket, Context context) throws IOException {
         socket.setSoTimeout(PATIENCE);
+        socket.setTcpNoDelay(true);
         socket.setEnabledProtocols(new String[] {context.protocol()});
         socket.startHandshake();
     }
