@@ -211,7 +211,7 @@ async fn s_client_and_our_acceptor_agree_through_a_rotation_until_the_client_is_
             ours.follow(|| work.believe(&[&two, &bob])).await;
             let (output, outcome) = talk(&two).await;
             assert_eq!(accept_refused(outcome), Rejection::Untrusted, "{output}");
-            assert!(output.contains("alert") && !output.contains(&alice.fingerprint), "{output}");
+            assert!(!output.contains(&alice.fingerprint), "{output}");
         }
     }
 }
@@ -328,6 +328,8 @@ async fn curl_and_our_http_agree_through_a_rotation_until_the_client_is_removed(
             let file = work.identity("alice", &alice);
             let get = async |http: &str, trusted: &Identity| {
                 let mut curl = Command::new("curl");
+                // Whatever is set up on this machine.
+                curl.args(["-q", "--noproxy", "*"]);
                 curl.args(["--silent", "--show-error", &format!("--http{http}"), &url]);
                 curl.args(["--tlsv1.2", "--tls-max", name.trim_start_matches("TLSv")]);
                 curl.arg("--cacert").arg(work.anchors("trusted.pem", &[trusted]));
