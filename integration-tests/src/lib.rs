@@ -4,7 +4,7 @@
 //!  Stores (files on disk) ──▶ Cluster (jobmanager, taskmanagers, blob-server, rest-gateway as child processes)
 //!                                │ ready files: addresses      │ RestClient: jobs, `/v1/tls`
 //!                                ▼                             ▼
-//!  Client, OpenSsl (foreign TLS clients) ─▶ every port         Count (a job whose result is known without running it)
+//!  Client, OpenSsl, Sslyze (foreign) ─▶ every port           Count (a job whose result is known without running it)
 //! ```
 //!
 //! The binaries are those that `cargo test --workspace` puts beside the test. Nothing here sleeps and hopes:
@@ -19,6 +19,7 @@ mod openssl;
 mod port;
 mod process;
 mod secured;
+mod sslyze;
 mod stores;
 mod tools;
 
@@ -30,5 +31,6 @@ pub use openssl::{OpenSsl, Spoken};
 pub use port::Port;
 pub use process::{Process, Role, binary};
 pub use secured::Secured;
+pub use sslyze::{Scan, Sslyze};
 pub use stores::{Internal, KEYSTORE, PASSWORD, Rest, TRUSTSTORE};
 pub use tools::tool;

@@ -3,6 +3,7 @@
 
 mod bad_files;
 mod blob;
+mod conformance;
 mod garbage;
 mod jobs;
 mod overlap;
