@@ -8,6 +8,7 @@ mod jobs;
 mod overlap;
 mod processes;
 mod reload_off;
+mod removed_peers;
 mod rotation;
 mod strangers;
 mod without_tls;

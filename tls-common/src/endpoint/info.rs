@@ -161,7 +161,20 @@ impl ConnectionInfo {
     /// Resolves once the connection should finish what it does and go. Its IO fails `drain_grace` later.
     pub async fn draining(&self) -> DrainReason {
         self.state.drain.cancelled().await;
-        self.state.drain_reason.get().map_or(DrainReason::Shutdown, |(reason, _)| reason.clone())
+        self.state.drain_reason().unwrap_or(DrainReason::Shutdown)
+    }
+
+    /// Resolves once the connection should go because its peer is not trusted any more; never for another reason.
+    pub async fn untrusted(&self) -> String {
+        match self.draining().await {
+            DrainReason::Untrusted(why) => why,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Whether [`Self::untrusted`] has resolved: this peer is owed nothing more than what it has asked for already.
+    pub fn is_untrusted(&self) -> bool {
+        matches!(self.state.drain_reason(), Some(DrainReason::Untrusted(_)))
     }
 
     /// Whether [`Self::draining`] has resolved.
@@ -248,6 +261,10 @@ impl ConnectionState {
         let first = self.drain_reason.set((reason, kill_at)).is_ok();
         self.drain.cancel();
         first
+    }
+
+    fn drain_reason(&self) -> Option<DrainReason> {
+        self.drain_reason.get().map(|(reason, _)| reason.clone())
     }
 
     pub(super) fn kill_at(&self) -> Option<Instant> {
