@@ -112,11 +112,14 @@ struct Server {
 
 impl Server {
     async fn start(context: TlsContext) -> Self {
+        Self::at(endpoint(context)).await
+    }
+
+    async fn at(endpoint: Endpoint) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(directory.path()).unwrap());
         let listener = Listener::bind_rebinding(LOOPBACK).await.unwrap();
         let address = listener.local_addr();
-        let endpoint = endpoint(context);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(server::serve(listener, endpoint.clone(), store, shutdown.clone()));
         Self { endpoint, address, shutdown, task, _directory: directory }
@@ -243,5 +246,38 @@ async fn only_members_of_the_cluster_come_in() {
         let client = client(&clients, server.address);
         assert!(matches!(client.get(&digest(b"x")).await, Err(BlobError::NotFound(_))));
     }
+    server.stop().await;
+}
+
+/// However many requests it has sent ahead: one of them is always there to be read.
+#[tokio::test]
+async fn a_removed_peer_is_off_after_the_request_under_way() {
+    let (server_pair, peer) = (Pair::new(), Pair::new());
+    let files = Files::new(&server_pair);
+    files.trust(&[&server_pair, &peer]);
+    let context = files.context().await;
+    let policy = ConnectionPolicy {
+        established: EstablishedConnections::DrainUntrusted,
+        drain_grace: Duration::from_secs(3600),
+        max_age: None,
+    };
+    let server = Server::at(Endpoint::new("blob", Some(context.clone()), policy, HandshakeLimits::default())).await;
+    let own = Files::new(&peer);
+    own.trust(&[&peer, &server_pair]);
+    let dialling = endpoint(own.context().await);
+    let connector = dialling.connector(&[ALPN]);
+    let connection = connector.connect(&server.address.ip().to_string(), server.address.port()).await.unwrap();
+    let (mut answers, mut questions) = tokio::io::split(connection);
+    let asking = tokio::spawn(async move {
+        // Fails once the server has gone.
+        while questions.write_all(&Request::Status.encode().repeat(100)).await.is_ok() {}
+    });
+    let mut some = vec![0; 10_000];
+    answers.read_exact(&mut some).await.unwrap();
+    files.trust(&[&server_pair]);
+    let end = async { while matches!(answers.read(&mut some).await, Ok(1..)) {} };
+    tokio::time::timeout(Duration::from_secs(60), end).await.expect("it is answered for ever");
+    asking.await.unwrap();
+    assert_eq!((server.endpoint.status().drained_by_reason["untrusted"], server.endpoint.status().killed), (1, 0));
     server.stop().await;
 }
