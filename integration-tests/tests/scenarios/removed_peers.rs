@@ -94,6 +94,7 @@ async fn a_removed_and_a_revoked_peer_are_off_every_endpoint_and_all_others_stay
         bundle.overwrite(CRL, authority.revokes(&[1]).as_bytes());
     }
 
+    let total = held.len();
     let (leaving, staying): (Vec<_>, Vec<_>) = held.into_iter().partition(|(peer, ..)| peer.leaves);
     let mut gone = BTreeMap::new();
     let (mut left, mut stayed) = (BTreeSet::new(), BTreeMap::<_, u64>::new());
@@ -109,7 +110,10 @@ async fn a_removed_and_a_revoked_peer_are_off_every_endpoint_and_all_others_stay
     }
     let last = gone.values().max().unwrap().duration_since(changed);
     let allowed = QUIET_PERIOD + Duration::from_secs(1);
-    println!("{} connections; the last was off {last:?} after the change, quiet period + 1 s: {allowed:?}", left.len());
+    println!(
+        "{} of {total} connections had to go; the last was off {last:?} after the change (quiet period + 1 s: {allowed:?})",
+        total - staying.len()
+    );
     for ((manner, port), at) in gone {
         println!("  {manner:?} {port}: {:?}", at.saturating_duration_since(changed));
     }
