@@ -108,6 +108,9 @@ impl Session {
     /// `None` when there will be no other request: the peer closed, was silent for too long, or the connection is to
     /// be left.
     async fn next_request(&mut self, answered_any: bool) -> Result<Option<[u8; Request::LEN]>, SessionError> {
+        if self.info.is_untrusted() {
+            return Ok(None); // whatever it has sent ahead
+        }
         let (connection, limits) = (&mut self.connection, self.limits);
         let mut request = pin!(async move {
             let mut bytes = [0; Request::LEN];

@@ -117,11 +117,14 @@ struct Server {
 
 impl Server {
     async fn start(context: TlsContext) -> Self {
+        Self::at(endpoint(context)).await
+    }
+
+    async fn at(endpoint: Endpoint) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(directory.path()).unwrap());
         let listener = Listener::bind_rebinding(LOOPBACK).await.unwrap();
         let address = listener.local_addr();
-        let endpoint = endpoint(context);
         let shutdown = CancellationToken::new();
         let task =
             tokio::spawn(server::serve(listener, endpoint.clone(), store, SilenceLimits::default(), shutdown.clone()));
@@ -250,5 +253,37 @@ async fn only_members_of_the_cluster_come_in() {
         let client = client(&clients, server.address);
         assert!(matches!(client.get(&digest(b"x")).await, Err(BlobError::NotFound(_))));
     }
+    server.stop().await;
+}
+
+/// Whatever it has sent ahead.
+#[tokio::test]
+async fn a_removed_peer_is_off_after_the_request_under_way() {
+    let (server_pair, peer) = (Pair::new(), Pair::new());
+    let files = Files::new(&server_pair);
+    files.trust(&[&server_pair, &peer]);
+    let policy = ConnectionPolicy {
+        established: EstablishedConnections::DrainUntrusted,
+        drain_grace: Duration::from_secs(3600),
+        max_age: None,
+    };
+    let limits = HandshakeLimits::default();
+    let server = Server::at(Endpoint::new("blob", Some(files.context().await), policy, limits)).await;
+    let own = Files::new(&peer);
+    own.trust(&[&peer, &server_pair]);
+    let mut upload = SlowUpload::begin(&endpoint(own.context().await), server.address, bytes(200_000, 1)).await;
+    files.trust(&[&server_pair]);
+    while !server.endpoint.status().drained_by_reason.contains_key("untrusted") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    upload.1 = [upload.1.as_ref(), &Request::Status.encode()].concat().into();
+    let SlowUpload(connection, rest) = &mut upload;
+    connection.write_all(rest).await.unwrap();
+    connection.flush().await.unwrap();
+    assert_eq!(upload.response().await, Response::Stored);
+    // A reset is as good as an end: there is something that the server has not read.
+    let more = upload.0.read(&mut [0]).await;
+    assert!(matches!(more, Ok(0) | Err(_)), "the next request is answered, too");
+    assert_eq!(server.endpoint.status().killed, 0);
     server.stop().await;
 }

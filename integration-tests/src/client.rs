@@ -8,7 +8,7 @@ use p12_keystore::Pkcs12Archive;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use tidemill::rotation::Identity;
 use tls_common::Fingerprint;
@@ -46,16 +46,29 @@ impl Client {
 
     /// The same, with these versions of TLS only.
     pub fn speaking(identity: Option<&Identity>, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        let credentials = identity.map(|identity| {
+            let store = Pkcs12Archive::from_pkcs12(&Internal::keystore(identity), PASSWORD).unwrap();
+            let key = PrivatePkcs8KeyDer::from(store.keys[0].key.as_der().to_vec());
+            (identity.chain().to_vec(), key.into())
+        });
+        Self::with(credentials, versions)
+    }
+
+    /// One that presents this chain.
+    pub fn presenting(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        Self::with(Some((chain, key)), rustls::ALL_VERSIONS)
+    }
+
+    fn with(
+        credentials: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions);
         let builder = builder.unwrap().dangerous().with_custom_certificate_verifier(Arc::new(Credulous(provider)));
-        let mut config = match identity {
+        let mut config = match credentials {
             None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let store = Pkcs12Archive::from_pkcs12(&Internal::keystore(identity), PASSWORD).unwrap();
-                let key = PrivatePkcs8KeyDer::from(store.keys[0].key.as_der().to_vec());
-                builder.with_client_auth_cert(identity.chain().to_vec(), key.into()).unwrap()
-            }
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
         };
         config.resumption = Resumption::disabled();
         Self { config }
@@ -63,8 +76,13 @@ impl Client {
 
     /// Connects and says nothing yet.
     pub async fn connect(&self, port: Port, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        self.connect_for(port.alpn(), address).await
+    }
+
+    /// The same, where a port speaks more than one protocol.
+    pub async fn connect_for(&self, alpn: &str, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
         let mut config = self.config.clone();
-        config.alpn_protocols = vec![port.alpn().into()];
+        config.alpn_protocols = vec![alpn.into()];
         let tcp = TcpStream::connect(address).await?;
         TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), tcp).await
     }

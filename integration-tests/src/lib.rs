@@ -11,6 +11,7 @@
 //! [`eventually`] asks again until what is awaited is there, and its bound only ends a test that has failed.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test harness: what fails here is the test's failure")]
 
+mod authority;
 mod client;
 mod cluster;
 mod count;
@@ -23,6 +24,7 @@ mod sslyze;
 mod stores;
 mod tools;
 
+pub use authority::{Authority, Member};
 pub use client::{Client, Conversation};
 pub use cluster::{Builder, Cluster};
 pub use count::Count;

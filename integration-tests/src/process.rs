@@ -105,6 +105,14 @@ impl Process {
         .await;
     }
 
+    /// Its audit records so far; they are read from a log in JSON (`log.format`).
+    pub fn audit(&self) -> Vec<serde_json::Value> {
+        let log = fs::read_to_string(&self.log).unwrap();
+        // The last line may be in the making.
+        let records = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        records.filter(|record| record["target"] == "audit").collect()
+    }
+
     /// Its inotify instances.
     pub fn inotify_instances(&self) -> usize {
         self.descriptors().iter().filter(|target| target.contains("inotify")).count()

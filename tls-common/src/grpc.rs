@@ -12,10 +12,11 @@ use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tower_service::Service;
@@ -45,25 +46,35 @@ struct Shared {
 
 struct Current {
     channel: Channel,
-    /// The channel's connection, once it has one.
-    connection: Arc<Mutex<Option<ConnectionInfo>>>,
+    connection: Latest,
 }
+
+/// A channel's connection, once it has one, and the task that leaves it.
+type Latest = Arc<Mutex<Option<(ConnectionInfo, AbortOnDropHandle<()>)>>>;
 
 impl RotatingChannel {
     /// A channel to `host:port`; `connector` should offer ALPN `h2`. Nothing is connected before the first call.
     pub fn new(connector: Connector, host: impl Into<String>, port: u16) -> Self {
         let host = host.into();
-        let current = Mutex::new(connect_lazily(&connector, &host, port));
-        Self { shared: Arc::new(Shared { connector, host, port, current }) }
+        let shared = Arc::new_cyclic(|shared| {
+            let current = Mutex::new(connect_lazily(&connector, &host, port, shared.clone()));
+            Shared { connector, host, port, current }
+        });
+        Self { shared }
     }
 
     /// The channel for the next call. Take it per call; do not keep it.
     pub fn channel(&self) -> Channel {
-        let shared = &self.shared;
-        let mut current = lock(&shared.current);
-        let outdated = lock(&current.connection).as_ref().is_some_and(ConnectionInfo::is_draining);
+        self.shared.current()
+    }
+}
+
+impl Shared {
+    fn current(self: &Arc<Self>) -> Channel {
+        let mut current = lock(&self.current);
+        let outdated = lock(&current.connection).as_ref().is_some_and(|(connection, _)| connection.is_draining());
         if outdated {
-            *current = connect_lazily(&shared.connector, &shared.host, shared.port);
+            *current = connect_lazily(&self.connector, &self.host, self.port, Arc::downgrade(self));
         }
         current.channel.clone()
     }
@@ -112,9 +123,10 @@ fn is_transient(status: &Status) -> bool {
     }
 }
 
-fn connect_lazily(connector: &Connector, host: &str, port: u16) -> Current {
-    let connection = Arc::default();
-    let dial = Dial { connector: connector.clone(), host: host.to_owned(), port, connection: Arc::clone(&connection) };
+fn connect_lazily(connector: &Connector, host: &str, port: u16, shared: Weak<Shared>) -> Current {
+    let connection = Latest::default();
+    let latest = Arc::clone(&connection);
+    let dial = Dial { connector: connector.clone(), host: host.to_owned(), port, latest, shared };
     // The scheme is http because TLS is ours; tonic would refuse https without a TLS of its own. The authority only
     // ends up in requests: a host that makes no URI still has its real name in `dial`.
     let endpoint = Endpoint::from_shared(format!("http://{host}:{port}"))
@@ -131,7 +143,8 @@ struct Dial {
     connector: Connector,
     host: String,
     port: u16,
-    connection: Arc<Mutex<Option<ConnectionInfo>>>,
+    latest: Latest,
+    shared: Weak<Shared>,
 }
 
 impl Service<Uri> for Dial {
@@ -147,10 +160,17 @@ impl Service<Uri> for Dial {
         let dial = self.clone();
         Box::pin(async move {
             let connection = dial.connector.connect(&dial.host, dial.port).await?;
-            *lock(&dial.connection) = Some(connection.info().clone());
+            let leaving = AbortOnDropHandle::new(tokio::spawn(leave(connection.info().clone(), dial.shared)));
+            *lock(&dial.latest) = Some((connection.info().clone(), leaving));
             Ok(TokioIo::new(connection))
         })
     }
+}
+
+/// A connection that drains while nobody calls would stay until it is cut: its channel is what holds it.
+async fn leave(connection: ConnectionInfo, shared: Weak<Shared>) {
+    connection.draining().await;
+    drop(shared.upgrade().map(|shared| shared.current()));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,7 +13,7 @@ use rcgen::{
 use support::{quick, until};
 use tls_common::{
     BundleOptions, ClientAuth, Connection, ConnectionPolicy, DrainReason, Endpoint, EstablishedConnections,
-    HandshakeLimits, Listener, Password, ProtocolVersion, StoreOptions, TlsContext, serve,
+    HandshakeLimits, Listener, Password, ProtocolVersion, StoreOptions, TlsContext, quic, serve,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -193,6 +193,79 @@ async fn a_revoked_client_is_drained_and_refused_and_all_others_stay_untouched()
             assert!(refused, "{protocol:?}: resumed or not");
         }
         connected(&clients[0].1, addr).await;
+    }
+}
+
+/// Over QUIC the same: who has a session to come back with, and is revoked meanwhile, is refused.
+#[tokio::test]
+async fn a_revoked_client_is_drained_and_its_session_is_refused_over_quic() {
+    let authority = Authority::new();
+    let mut options = authority.member("server", 1, ProtocolVersion::Tls13);
+    options.crl = Some(authority.path("crl.pem"));
+    let context = TlsContext::load(options, Some(quick())).await.unwrap();
+    let serving = endpoint(&context, EstablishedConnections::DrainUntrusted);
+    let acceptor = serving.quic_acceptor(ALPN);
+    let socket = acceptor.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    tokio::spawn(quic::serve(socket, acceptor, CancellationToken::new(), |connection: quic::Connection| async move {
+        let info = connection.info().clone();
+        loop {
+            let stream = tokio::select! {
+                stream = connection.accept_uni() => stream,
+                _ = info.draining() => return,
+            };
+            let Ok(mut stream) = stream else { return };
+            let Ok(bytes) = stream.read_to_end(64).await else { return };
+            let Ok(mut echo) = connection.open_uni().await else { return };
+            if echo.write_all(&bytes).await.is_err() || echo.finish().is_err() {
+                return;
+            }
+        }
+    }));
+    async fn ping(connection: &quic::Connection) -> Result<(), Box<dyn std::error::Error>> {
+        let mut send = connection.open_uni().await?;
+        send.write_all(b"ping").await?;
+        send.finish()?;
+        assert_eq!(connection.accept_uni().await?.read_to_end(64).await?, b"ping");
+        Ok(())
+    }
+    let mut clients = Vec::new();
+    for (name, serial) in [("alice", 2), ("mallory", 4)] {
+        let context = TlsContext::load(authority.member(name, serial, ProtocolVersion::Tls13), None).await.unwrap();
+        let dialling = endpoint(&context, EstablishedConnections::Keep);
+        let connector = dialling.quic_connector(ALPN).unwrap();
+        // Until there is a session to come back with: a ticket follows the handshake, and datagrams get lost.
+        let connection = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let connection = connector.connect("127.0.0.1", port).await.unwrap();
+                ping(&connection).await.unwrap();
+                if connection.info().is_resumed() {
+                    return connection;
+                }
+            }
+        });
+        let connection = connection.await.expect("no session is ever resumed");
+        clients.push((connector, connection, dialling));
+    }
+    support::eventually("the others are gone", || serving.status().connections == 2).await;
+
+    authority.revoke(&[4]);
+    let [(_, alices, _), (connector, mallorys, dialling)] = &clients[..] else { unreachable!() };
+    tokio::time::timeout(PATIENCE, mallorys.closed()).await.expect("mallory's connection ends");
+    assert_eq!(serving.status().drained_by_reason, std::collections::BTreeMap::from([("untrusted".to_owned(), 1)]));
+    ping(alices).await.unwrap();
+    assert!(!alices.info().is_draining());
+    for refusals in 1..=2 {
+        if let Ok(connection) = connector.connect("127.0.0.1", port).await {
+            assert!(!connection.info().is_resumed(), "its session must be worth nothing");
+            assert!(ping(&connection).await.is_err());
+        }
+        // Both sides count a moment later.
+        support::eventually("the refusal is counted", || {
+            let counts = [&serving, dialling].map(|endpoint| endpoint.status().failed_handshakes);
+            counts == [refusals; 2]
+        })
+        .await;
     }
 }
 

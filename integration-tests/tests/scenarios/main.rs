@@ -9,6 +9,7 @@ mod jobs;
 mod overlap;
 mod processes;
 mod reload_off;
+mod removed_peers;
 mod rotation;
 mod strangers;
 mod upload;

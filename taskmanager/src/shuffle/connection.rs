@@ -16,7 +16,7 @@ use std::time::Duration;
 use proto::frame::{Chunks, Decoder, ErrorCode, Frame};
 use tls_common::{Connection, DrainReason};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::peer::RemotePeer;
@@ -28,6 +28,10 @@ const WRITE_BYTES: usize = 256 << 10;
 
 /// Bytes read before the session gets the frames in them.
 const READ_BYTES: usize = 256 << 10;
+
+/// A connection whose peer is not trusted any more stays this long, so that a peer with a newer certificate can move to
+/// a new one without a gap.
+const UNTRUSTED_GRACE: Duration = Duration::from_millis(300);
 
 /// A connection whose peer has said hello.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ enum End {
     Dismissed(ErrorCode, String),
     #[error("this process is shutting down")]
     ShutDown,
+    #[error("the peer is not trusted any more: {0}")]
+    Untrusted(String),
 }
 
 struct Driver {
@@ -80,9 +86,15 @@ impl Link {
             }
             std::future::pending().await
         };
+        let untrusted = async {
+            let why = info.untrusted().await;
+            sleep(UNTRUSTED_GRACE).await;
+            End::Untrusted(why)
+        };
         let end = tokio::select! {
             end = poll_fn(|cx| driver.poll(cx)) => end,
             () = shutdown.cancelled() => End::ShutDown,
+            end = untrusted => end,
             never = leave => never,
         };
         tracing::debug!(peer = %peer.id(), connection = info.id(), link = id.0, %end, "data connection ends");
@@ -99,7 +111,7 @@ impl Link {
                 peer.transmit(id, 0, &mut driver.taken, None);
                 Some(Some((ErrorCode::ShuttingDown, end.to_string())))
             }
-            End::ByPeer | End::Broken(_) | End::GivenUp | End::Dismissed(..) => None,
+            End::ByPeer | End::Broken(_) | End::GivenUp | End::Dismissed(..) | End::Untrusted(_) => None,
         };
         if let End::Dismissed(code, _) = &end {
             peer.dismissed(*code, &end.to_string());

@@ -34,6 +34,9 @@ pub(super) enum GreetingError {
     /// The peer refused, and says why.
     #[error("refused ({code:?}): {message}")]
     Refused { code: ErrorCode, message: String },
+    /// Its certificate went before it has said a word.
+    #[error("it is not trusted any more: {0}")]
+    Untrusted(String),
     /// The peer is slow, or something else than a TaskManager.
     #[error("no hello within {0:?}")]
     Timeout(std::time::Duration),

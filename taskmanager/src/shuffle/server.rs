@@ -25,8 +25,13 @@ pub(super) async fn run(shuffle: Arc<Inner>, listener: Listener, acceptor: Accep
 async fn handle(shuffle: Arc<Inner>, connection: Connection) {
     let info = connection.info().clone();
     let limit = shuffle.options.hello_timeout;
-    let greeted = timeout(limit, greet(&shuffle, connection)).await;
-    match greeted.map_err(|_| GreetingError::Timeout(limit)).flatten() {
+    let greeted = tokio::select! {
+        greeted = timeout(limit, greet(&shuffle, connection)) => {
+            greeted.map_err(|_| GreetingError::Timeout(limit)).flatten()
+        }
+        why = info.untrusted() => Err(GreetingError::Untrusted(why)),
+    };
+    match greeted {
         Ok(link) => link.run(shuffle.shutdown.clone(), shuffle.options.close_timeout).await,
         Err(error) => {
             let (address, fingerprint) = (info.peer_addr(), info.peer().and_then(|identity| identity.fingerprint()));

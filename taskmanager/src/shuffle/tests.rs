@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto::frame::{Chunks, Decoder, ErrorCode, Frame, Hello, VERSION};
+use proto::frame::{ALPN, Chunks, Decoder, ErrorCode, Frame, Hello, VERSION};
 use tls_common::{ConnectionPolicy, HandshakeLimits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -19,6 +19,9 @@ use tokio::task::JoinHandle;
 use super::*;
 use proxy::Proxy;
 use stores::Stores;
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// One TaskManager's data plane.
 struct Node {
@@ -191,6 +194,104 @@ async fn rotations_under_load_lose_nothing_and_resend_nothing() {
     assert_eq!((stats.reconnects, stats.retransmitted_bytes, stats.violations), (0, 0, 0), "{stats:?}");
     assert_eq!((at_a.status().killed, at_b.status().killed), (0, 0));
     a.stop().await;
+    b.stop().await;
+}
+
+/// Both ends at once trust nothing that was there before: their connection must go soon, and the session goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_pair_that_is_replaced_without_handing_over_trust_loses_nothing() {
+    let mut stores = Stores::trusting(1);
+    let untrusted = ConnectionPolicy { drain_grace: NEVER, ..ConnectionPolicy::default() };
+    let (at_a, at_b) = (stores.endpoint_with(untrusted.clone()).await, stores.endpoint_with(untrusted).await);
+    let options = ShuffleOptions { reconnect_timeout: NEVER, ..ShuffleOptions::default() };
+    let a = Node::start("a", at_a.clone(), options.clone()).await;
+    let b = Node::start("b", at_b.clone(), options).await;
+    let (sender, receiver) = channel(&a, &b, 0);
+    let (sent, mut received) = tokio::sync::watch::channel(0);
+    let (mut sender, mut receiver, stop) = (sender, receiver, CancellationToken::new());
+    let stopped = stop.clone();
+    let sending = tokio::spawn(async move {
+        let mut number = 0u64;
+        while !stopped.is_cancelled() {
+            sender.send(PayloadKind::Data, vec![Bytes::copy_from_slice(&number.to_le_bytes())]).await.unwrap();
+            number += 1;
+        }
+        sender.finish().await.unwrap();
+        number
+    });
+    let receiving = tokio::spawn(async move {
+        let mut number = 0u64;
+        while let Some((_, payload)) = receiver.recv().await.unwrap() {
+            assert_eq!(payload[..], number.to_le_bytes(), "not the next payload");
+            number += 1;
+            sent.send_replace(number);
+        }
+        number
+    });
+    let mut published = [&at_a, &at_b].map(|endpoint| endpoint.tls().unwrap().subscribe());
+    for _ in 0..5 {
+        let before = *received.borrow_and_update();
+        received.wait_for(|number| *number > before).await.unwrap();
+        published.iter_mut().for_each(|published| drop(published.borrow_and_update()));
+        stores.rotate();
+        for published in &mut published {
+            published.changed().await.unwrap();
+        }
+        // Something goes over a connection of the new pair before the next one comes.
+        let current = at_b.tls().unwrap().status().generation;
+        while at_b.status().connections_by_generation.keys().any(|generation| *generation != current)
+            || at_b.status().connections == 0
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+    stop.cancel();
+    assert_eq!(sending.await.unwrap(), receiving.await.unwrap());
+    let (stats, drained) = (a.stats_of(&b), at_b.status().drained_by_reason);
+    assert!(stats.violations == 0 && drained["untrusted"] > 0, "{stats:?} {drained:?}");
+    assert_eq!((at_a.status().killed, at_b.status().killed), (0, 0));
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_not_trusted_any_more_is_off_whether_it_has_said_hello_or_not() {
+    let mut stores = Stores::trusting(1);
+    let untrusted = ConnectionPolicy { drain_grace: NEVER, ..ConnectionPolicy::default() };
+    let at_b = stores.endpoint_with(untrusted).await;
+    let options = ShuffleOptions {
+        hello_timeout: NEVER,
+        keepalive_timeout: NEVER,
+        reconnect_timeout: 2 * NEVER,
+        ..ShuffleOptions::default()
+    };
+    let b = Node::start("b", at_b.clone(), options).await;
+    // One that never lets go by itself.
+    let keep =
+        ConnectionPolicy { established: tls_common::EstablishedConnections::Keep, ..ConnectionPolicy::default() };
+    let caller = stores.endpoint_with(keep).await;
+    let connect = async || caller.connector(&[ALPN]).connect("127.0.0.1", b.address.port()).await.unwrap();
+    let (mut silent, mut greeted) = (connect().await, connect().await);
+    let mut bytes = bytes::BytesMut::new();
+    let task_manager = "a".parse().unwrap();
+    let hello = Hello { version: VERSION, task_manager, session: 1, connection: 1, resumed: false };
+    Frame::<Chunks>::Hello(hello).encode(&mut bytes);
+    Frame::<Chunks>::Resume.encode(&mut bytes);
+    greeted.write_all(&bytes).await.unwrap();
+    greeted.flush().await.unwrap();
+    while b.shuffle.stats().peers.is_empty() || at_b.status().connections < 2 {
+        tokio::task::yield_now().await;
+    }
+    stores.rotate();
+    for connection in [&mut silent, &mut greeted] {
+        // What it says before it goes does not matter; a reset is as good as an end.
+        let end = async { while matches!(connection.read(&mut [0; 64]).await, Ok(1..)) {} };
+        tokio::time::timeout(Duration::from_secs(60), end).await.expect("it is still there");
+    }
+    while at_b.status().connections > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((at_b.status().drained_by_reason["untrusted"], at_b.status().killed), (2, 0));
     b.stop().await;
 }
 

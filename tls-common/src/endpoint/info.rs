@@ -170,6 +170,19 @@ impl ConnectionInfo {
         self.state.told().map_or(DrainReason::Shutdown, |(reason, _)| reason)
     }
 
+    /// Resolves once the connection should go because its peer is not trusted any more; never for another reason.
+    pub async fn untrusted(&self) -> String {
+        match self.draining().await {
+            DrainReason::Untrusted(why) => why,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Whether [`Self::untrusted`] has resolved: this peer is owed nothing more than what it has asked for already.
+    pub fn is_untrusted(&self) -> bool {
+        matches!(self.state.told(), Some((DrainReason::Untrusted(_), _)))
+    }
+
     /// Whether [`Self::draining`] has resolved.
     pub fn is_draining(&self) -> bool {
         self.state.drain.is_cancelled()

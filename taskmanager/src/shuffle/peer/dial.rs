@@ -83,8 +83,13 @@ async fn dial(peer: Arc<RemotePeer>, shuffle: &Inner, host: &str, port: u16) -> 
     let mut connection = shuffle.connector.connect(host, port).await.map_err(|error| causes(&error))?;
     let mut decoder = Decoder::new(options.max_payload_bytes);
     let limit = options.hello_timeout;
-    let hello = timeout(limit, greeting::read_hello(&mut connection, &mut decoder)).await;
-    let hello = hello.map_err(|_| GreetingError::Timeout(limit)).flatten();
+    let info = connection.info().clone();
+    let hello = tokio::select! {
+        hello = timeout(limit, greeting::read_hello(&mut connection, &mut decoder)) => {
+            hello.map_err(|_| GreetingError::Timeout(limit)).flatten()
+        }
+        why = info.untrusted() => Err(GreetingError::Untrusted(why)),
+    };
     let hello = hello.map_err(|error| format!("{host}:{port}: {}", causes(&error)))?;
     if hello.task_manager != peer.id {
         return Err(format!("{host}:{port}: {}", GreetingError::WrongPeer(hello.task_manager)));

@@ -11,23 +11,31 @@ use tls_common::{
 pub(super) struct Stores {
     dir: TempDir,
     trusted: Vec<String>,
+    /// Pairs that are trusted at once.
+    window: usize,
 }
 
 impl Stores {
+    /// With each key pair, the one before stays trusted.
     pub(super) fn new() -> Self {
-        let mut stores = Self { dir: tempfile::tempdir().unwrap(), trusted: Vec::new() };
+        Self::trusting(2)
+    }
+
+    /// With the last so many pairs trusted.
+    pub(super) fn trusting(window: usize) -> Self {
+        let mut stores = Self { dir: tempfile::tempdir().unwrap(), trusted: Vec::new(), window };
         stores.rotate();
         stores
     }
 
-    /// A fresh key pair; the one before stays trusted.
+    /// A fresh key pair.
     pub(super) fn rotate(&mut self) {
         let mut params = rcgen::CertificateParams::new([]).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, "flink.internal");
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap().pem();
         self.trusted.push(certificate.clone());
-        if self.trusted.len() > 2 {
+        if self.trusted.len() > self.window {
             self.trusted.remove(0);
         }
         self.replace("trust.pem", &self.trusted.concat());
@@ -36,6 +44,12 @@ impl Stores {
 
     /// A data plane endpoint that moves every connection to each new generation. It reloads when told to.
     pub(super) async fn endpoint(&self) -> Endpoint {
+        let policy = ConnectionPolicy { established: EstablishedConnections::Renew, ..ConnectionPolicy::default() };
+        self.endpoint_with(policy).await
+    }
+
+    /// The same with another policy.
+    pub(super) async fn endpoint_with(&self, policy: ConnectionPolicy) -> Endpoint {
         let mut options = BundleOptions::new("internal");
         options.keystore = Some(StoreOptions::new(self.dir.path().join("identity.pem"), Password::None));
         options.truststore = Some(StoreOptions::new(self.dir.path().join("trust.pem"), Password::None));
@@ -47,7 +61,6 @@ impl Stores {
             poll_interval: Duration::from_secs(3600),
         };
         let context = TlsContext::load(options, Some(reload)).await.unwrap();
-        let policy = ConnectionPolicy { established: EstablishedConnections::Renew, ..ConnectionPolicy::default() };
         Endpoint::new("data", Some(context), policy, HandshakeLimits::default())
     }
 
