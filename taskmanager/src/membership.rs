@@ -38,8 +38,8 @@ pub struct Membership {
     pub address: v1::TaskManagerAddress,
     pub slots: u32,
     pub hardware: v1::Hardware,
-    /// A JobManager that is silent for so long has given this TaskManager up, or is gone: its tasks fail. At least
-    /// [`BEATS_MISSED_MIN`] intervals that the JobManager asks for, whatever this says.
+    /// A JobManager that is silent for so long has given this TaskManager up, or is gone: its tasks fail. At least two
+    /// of the intervals that the JobManager asks for, whatever this says.
     pub heartbeat_timeout: Duration,
     /// Whose state heartbeats carry.
     pub endpoints: Vec<Endpoint>,
