@@ -2,12 +2,13 @@
 
 default: verify
 
-# Everything CI checks, read-only.
+# Everything CI checks, read-only. CI also requires the tools that some tests compare with: export TIDEMILL_REQUIRE_TOOLS=1.
 verify:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
     cargo test --workspace --locked
+    cargo check --manifest-path fuzz/Cargo.toml --locked
     cargo deny --workspace check bans licenses sources
 
 # Formats, and applies what clippy can apply by itself.

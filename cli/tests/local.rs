@@ -57,7 +57,7 @@ fn a_second_cluster_in_the_same_directory_is_refused_and_leaves_the_first_alone(
 fn a_crash_is_still_known_at_the_end() {
     let local = Local::start(&[]);
     signal(local.pid_of("taskmanager-2"), Signal::SIGKILL);
-    eventually("the crash is told", || local.errors().contains("taskmanager-2 has ended"));
+    eventually("the crash is told", || local.errors().contains("taskmanager-2 has ended").then_some(()));
     assert_eq!(local.interrupted().code(), Some(1));
 }
 
@@ -69,7 +69,7 @@ fn a_cluster_ends_with_its_starter_even_if_that_is_killed() {
     assert!(pids.iter().all(|pid| is_running(*pid)));
     local.child.kill().unwrap();
     local.child.wait().unwrap();
-    eventually("no process is left", || !pids.iter().any(|pid| is_running(*pid)));
+    eventually("no process is left", || (!pids.iter().any(|pid| is_running(*pid))).then_some(()));
 }
 
 #[test]
@@ -80,24 +80,32 @@ fn the_readmes_hand_over_of_trust_works_on_a_running_cluster() {
     let local = Local::start(&[]);
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
     let steps = readme.split("```").find_map(|block| block.strip_prefix("sh\ncd conf/tls\n")).unwrap();
-    let (trust, present) = steps.split_at(steps.find("mv ").unwrap());
+    let (names, steps) = steps.split_once('\n').unwrap();
+    let (trust, steps) = steps.split_at(steps.find("mv ").unwrap());
+    let (present, forget) = steps.split_at(steps.find("keytool -delete").unwrap());
 
     // Where README has the stores.
     fs::create_dir(local.scratch.path().join("conf")).unwrap();
     symlink(local.dir().join("tls"), local.scratch.path().join("conf/tls")).unwrap();
     let run = |script: &str| {
         let mut sh = Command::new("sh");
-        let output = sh.args(["-euc", script]).current_dir(local.scratch.path().join("conf/tls")).output().unwrap();
+        let output = sh
+            .args(["-euc", &format!("{names}\n{script}")])
+            .current_dir(local.scratch.path().join("conf/tls"))
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{script}: {} {}", text(&output.stdout), text(&output.stderr));
     };
-    eventually("all report", || local.internal_certificates_at(1).is_some());
-    let first = local.internal_certificates_at(1);
+    let first = eventually("all report", || local.internal_certificates_at(1));
     run(trust);
-    eventually("all trust the next certificate", || local.internal_certificates_at(2).is_some());
-    assert_eq!(local.internal_certificates_at(2), first, "nobody is to present it yet");
+    let trusting = eventually("all trust the next certificate", || local.internal_certificates_at(2));
+    assert_eq!(trusting, first, "nobody is to present it yet");
     run(present);
-    eventually("all present the next certificate", || local.internal_certificates_at(3).is_some());
-    assert_ne!(local.internal_certificates_at(3), first);
+    let presenting = eventually("all present the next certificate", || local.internal_certificates_at(3));
+    assert!(presenting.is_disjoint(&first));
+    run(forget);
+    let only = eventually("all have forgotten the old certificate", || local.internal_certificates_at(4));
+    assert_eq!(only, presenting);
 
     let script = local.scratch.path().join("count.sql");
     fs::write(&script, COUNT).unwrap();
@@ -105,9 +113,8 @@ fn the_readmes_hand_over_of_trust_works_on_a_running_cluster() {
     let (script, conf) = (script.to_str().unwrap(), conf.to_str().unwrap());
     let output = tidemill(&["run", script, "--wait", "--parallelism", "4", "--config-dir", conf]);
     assert!(text(&output.stdout).ends_with("FINISHED\n"), "{}", text(&output.stderr));
-    let endpoints = local.endpoints();
-    assert!(!endpoints.is_empty());
-    for endpoint in endpoints {
+    let all_report = || Some(local.endpoints()).filter(|endpoints| !endpoints.is_empty());
+    for endpoint in eventually("all report", all_report) {
         let (failed, refused) = (&endpoint["failed_handshakes"], &endpoint["refused_connects"]);
         assert_eq!((failed, refused), (&0.into(), &0.into()), "{endpoint}");
     }
@@ -222,10 +229,13 @@ fn is_running(pid: i32) -> bool {
     status.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }
 
-/// Looks again until it is so; the bound only ends a test that has failed.
-fn eventually(what: &str, so: impl Fn() -> bool) {
+/// Looks again until it is there; the bound only ends a test that has failed.
+fn eventually<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
     let begun = Instant::now();
-    while !so() {
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
         assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
         sleep(Duration::from_millis(20));
     }

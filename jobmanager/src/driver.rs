@@ -76,13 +76,10 @@ impl Driver {
         match command {
             Command::Forget(instance) => self.shared.executors.forget(instance),
             Command::DeleteScript(script) => {
-                let driver = self.clone();
-                self.spawn(async move {
-                    // Always a digest: the job was submitted with it.
-                    if let Ok(script) = script.parse() {
-                        driver.delete_script(&script).await;
-                    }
-                });
+                // Always a digest: the job was submitted with it.
+                if let Ok(script) = script.parse() {
+                    self.delete_script(script);
+                }
             }
             Command::Call(call) => {
                 let driver = self.clone();
@@ -96,10 +93,13 @@ impl Driver {
         self.shared.calls.spawn(async move { shutdown.run_until_cancelled(call).await });
     }
 
-    /// Deletes a script from the blob server, unless a job has it.
-    pub async fn delete_script(&self, script: &Digest) {
-        let wanted = || self.read(|cluster, _| cluster.jobs().has_script(&script.to_string()));
-        self.shared.scripts.delete(script, wanted).await;
+    /// Begins to delete a script from the blob server, unless a job has it.
+    pub fn delete_script(&self, script: Digest) {
+        let driver = self.clone();
+        self.spawn(async move {
+            let wanted = || driver.read(|cluster, _| cluster.jobs().has_script(&script.to_string()));
+            driver.shared.scripts.delete(&script, wanted).await;
+        });
     }
 
     async fn call(&self, call: scheduler::Command) {

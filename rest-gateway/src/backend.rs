@@ -1,7 +1,7 @@
 //! What the routes need from the rest of the cluster, as a trait so that they can be tested without one, and its real
 //! implementation over the JobManager's Dispatcher service and the blob server.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, time::Duration};
 
 use async_trait::async_trait;
 use blob_server::{BlobClient, BlobError};
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tonic::{Code, Response, Status, transport::Channel};
 
 use crate::{
+    blob_status::BlobStatus,
     dto::{ProcessTls, SubmitSql},
     problem::Problem,
 };
@@ -51,6 +52,7 @@ pub struct Cluster {
     /// `host:port`, for messages.
     jobmanager_address: String,
     blobs: BlobClient,
+    blob_status: BlobStatus,
     /// `host:port`, for messages.
     blob_address: String,
     /// `host:port` of the REST endpoint.
@@ -78,6 +80,7 @@ impl Cluster {
         Self {
             jobmanager: RotatingChannel::new(rpc.connector(&["h2"]), jobmanager_host, jobmanager_port),
             jobmanager_address,
+            blob_status: BlobStatus::new(blobs.clone(), STATUS_PATIENCE),
             blobs: blobs.with_patience(patience),
             blob_address,
             own_address,
@@ -114,6 +117,8 @@ impl Cluster {
             Code::InvalidArgument => Problem::BadRequest(said),
             Code::AlreadyExists | Code::FailedPrecondition => Problem::Conflict(said),
             Code::ResourceExhausted => Problem::Unavailable(said),
+            // A service's own status has no source: it has answered, and says what it waits for itself.
+            Code::Unavailable if status.source().is_none() => Problem::Unavailable(said),
             Code::Unavailable | Code::DeadlineExceeded => self.unreachable(status),
             _ if status.source().is_some() => self.unreachable(status),
             _ => Problem::Internal(format!("the JobManager failed: {said}")),
@@ -209,18 +214,14 @@ impl Backend for Cluster {
 
     async fn tls(&self) -> Vec<ProcessTls> {
         let call = |mut client: DispatcherClient<_>| async move { client.tls_status(TlsStatusRequest {}).await };
-        let blobs = self.blobs.clone().with_patience(STATUS_PATIENCE);
         let late = || format!("no answer within {} s", STATUS_PATIENCE.as_secs());
-        // Patience bounds when the last attempt begins, not how long it takes.
+        // Patience bounds when the last attempt begins, not how long it takes. A call that is given up leaves its channel,
+        // and whatever that does to get a connection, alone.
         let cluster = async {
             let answer = timeout(STATUS_PATIENCE, self.call(STATUS_PATIENCE, call)).await;
             answer.unwrap_or_else(|_| Err(self.unreachable(&Status::deadline_exceeded(late()))))
         };
-        let blobs = async {
-            let answer = timeout(STATUS_PATIENCE, blobs.status()).await;
-            answer.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, late()).into()))
-        };
-        let (cluster, blobs) = tokio::join!(cluster, blobs);
+        let (cluster, blobs) = tokio::join!(cluster, self.blob_status.ask());
         let own = self.own_endpoints.iter().map(Endpoint::status).collect();
         let mut processes = vec![process("rest-gateway", &self.own_address, Ok::<_, Problem>(own))];
         match cluster {

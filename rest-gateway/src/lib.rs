@@ -10,6 +10,7 @@
 //! rotate separately.
 
 pub mod backend;
+mod blob_status;
 pub mod dto;
 pub mod problem;
 mod render;

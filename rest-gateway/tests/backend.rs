@@ -214,6 +214,17 @@ async fn what_the_jobmanager_says_becomes_the_right_problem() {
 }
 
 #[tokio::test]
+async fn what_the_jobmanager_waits_for_is_told_in_its_own_words() {
+    let shutdown = CancellationToken::new();
+    let _stop = shutdown.clone().drop_guard();
+    let jobmanager = Arc::new(JobManager { stumbles: Mutex::new(1), ..JobManager::default() });
+    let address = serve_jobmanager(jobmanager, shutdown.clone()).await;
+    let (blobs, _directory) = serve_blobs(shutdown).await;
+    let problem = backend(address, blobs, Duration::ZERO).submit(job("SELECT 1", "x")).await.unwrap_err();
+    assert!(matches!(&problem, Problem::Unavailable(said) if said == "the answer got lost"), "{problem}");
+}
+
+#[tokio::test]
 async fn who_cannot_be_reached_is_named_with_what_to_check() {
     let ((here, _jobmanager), (there, _blobs)) = (nobody(), nobody());
     let backend = backend(here, there, Duration::from_millis(100));

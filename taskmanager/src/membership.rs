@@ -26,6 +26,9 @@ const SILENCE_TICK: Duration = Duration::from_millis(100);
 /// Shortest heartbeat interval this TaskManager follows.
 const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
+/// A single heartbeat that is answered late must not look like silence.
+const BEATS_MISSED_MIN: u32 = 2;
+
 /// What the JobManager is told, and whom it is told by.
 #[derive(Debug)]
 pub struct Membership {
@@ -35,7 +38,8 @@ pub struct Membership {
     pub address: v1::TaskManagerAddress,
     pub slots: u32,
     pub hardware: v1::Hardware,
-    /// A JobManager that is silent for so long has given this TaskManager up, or is gone: its tasks fail.
+    /// A JobManager that is silent for so long has given this TaskManager up, or is gone: its tasks fail. At least two
+    /// of the intervals that the JobManager asks for, whatever this says.
     pub heartbeat_timeout: Duration,
     /// Whose state heartbeats carry.
     pub endpoints: Vec<Endpoint>,
@@ -94,17 +98,26 @@ impl Membership {
     /// tasks.
     async fn stay(&self, registered: Registered) {
         let (heard, contact) = watch::channel(());
+        let limit = silence_limit(self.heartbeat_timeout, registered.heartbeat_interval);
+        if limit > self.heartbeat_timeout {
+            tracing::warn!(
+                "heartbeat.timeout is {} s here, but the JobManager wants a heartbeat only every {} s: taking {} s",
+                self.heartbeat_timeout.as_secs_f64(),
+                registered.heartbeat_interval.as_secs_f64(),
+                limit.as_secs_f64()
+            );
+        }
         tokio::select! {
             () = self.beat(registered, &heard) => {}
-            () = self.mind_silence(contact) => {}
+            () = self.mind_silence(contact, limit) => {}
         }
     }
 
-    /// Fails the tasks whenever the JobManager has been silent for too long.
-    async fn mind_silence(&self, mut contact: watch::Receiver<()>) {
+    /// Fails the tasks whenever the JobManager has been silent for `limit`.
+    async fn mind_silence(&self, mut contact: watch::Receiver<()>, limit: Duration) {
         loop {
-            silence(&mut contact, self.heartbeat_timeout).await;
-            let cause = format!("no contact with the JobManager for {} s", self.heartbeat_timeout.as_secs_f64());
+            silence(&mut contact, limit).await;
+            let cause = format!("no contact with the JobManager for {} s", limit.as_secs_f64());
             self.executor.give_up(&cause);
         }
     }
@@ -167,6 +180,11 @@ impl Membership {
     }
 }
 
+/// How long the JobManager may be silent, if it wants a heartbeat every `interval`.
+fn silence_limit(timeout: Duration, interval: Duration) -> Duration {
+    timeout.max(interval.saturating_mul(BEATS_MISSED_MIN))
+}
+
 /// Resolves when nothing has been heard for `limit`.
 ///
 /// Ticks are counted rather than time: while this process is stopped no tick comes, and nobody is silent.
@@ -202,6 +220,14 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_limit_that_the_jobmanagers_interval_would_always_break_is_raised() {
+        let seconds = Duration::from_secs;
+        assert_eq!(silence_limit(seconds(50), seconds(10)), seconds(50));
+        assert_eq!(silence_limit(seconds(5), seconds(10)), seconds(20));
+        assert_eq!(silence_limit(seconds(5), Duration::MAX), Duration::MAX);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_counted_from_what_was_heard_last() {

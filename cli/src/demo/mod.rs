@@ -8,6 +8,7 @@
 
 mod arguments;
 mod ending;
+mod findings;
 mod follow;
 mod incidents;
 mod job;

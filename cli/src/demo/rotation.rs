@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::report::STALE_AFTER;
+use super::findings::STALE_AFTER;
 use super::timeline::Timeline;
 use crate::rotation::{Rotator, RotatorOptions, Way};
 

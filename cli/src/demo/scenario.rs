@@ -117,7 +117,7 @@ async fn play(arguments: &Arguments, directory: &Path) -> anyhow::Result<Outcome
     settle(&client, &probers, rotator.on_disk(), &mut incidents).await;
     // Their handshakes are in the reports.
     let probed = probers.stop().await;
-    let processes = last_reports(&client, &mut incidents).await;
+    let processes = last_reports(&client, cluster.processes().len(), &mut incidents).await;
     let rows = compare(&job, oracle, &mut incidents).await?;
     let job = job_report(&client, &id, details, rows, &mut incidents).await;
     let report = Report::new(Observations {

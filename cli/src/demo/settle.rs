@@ -4,32 +4,25 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rest_gateway::dto::{ProcessTls, TaskManagers, TlsReport};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 
+use super::findings::STALE_AFTER;
 use super::incidents::Incidents;
 use super::probe::Probers;
-use super::report::STALE_AFTER;
 use crate::commands::tls_status::label;
 use crate::rest::RestClient;
 
 /// Waits until every process and every port uses what is on disk; who does not is an incident each.
 pub(super) async fn settle(client: &RestClient, probers: &Probers, on_disk: (&str, &str), incidents: &mut Incidents) {
     let mut processes = Vec::new();
-    let settled = timeout(STALE_AFTER, async {
-        loop {
-            match client.get::<TlsReport>(TLS).await {
-                Ok(report) => {
-                    processes = report.processes;
-                    if left_behind(&processes, on_disk).is_empty() && probers.all_current() {
-                        return;
-                    }
-                }
-                Err(error) => incidents.note(format!("a request failed: {error}")),
-            }
-            sleep(POLL).await;
+    let settled = within(STALE_AFTER, async || {
+        match client.get::<TlsReport>(TLS).await {
+            Ok(report) => processes = report.processes,
+            Err(error) => incidents.note(format!("a request failed: {error}")),
         }
+        !processes.is_empty() && left_behind(&processes, on_disk).is_empty() && probers.all_current()
     });
-    if settled.await.is_err() {
+    if !settled.await {
         left_behind(&processes, on_disk).into_iter().for_each(|name| incidents.note(name));
         if !probers.all_current() {
             incidents.note(format!("a port did not serve the last certificate within {STALE_AFTER:?}"));
@@ -37,28 +30,47 @@ pub(super) async fn settle(client: &RestClient, probers: &Probers, on_disk: (&st
     }
 }
 
-/// What every process reports that counts everything up to now.
-pub(super) async fn last_reports(client: &RestClient, incidents: &mut Incidents) -> Vec<ProcessTls> {
+/// What every process reports that counts everything up to now; `started` of them are expected to.
+pub(super) async fn last_reports(client: &RestClient, started: usize, incidents: &mut Incidents) -> Vec<ProcessTls> {
     let mut heartbeats = Heartbeats::default();
-    let fresh = timeout(FRESH_WITHIN, async {
-        loop {
-            match client.get::<TaskManagers>("/v1/taskmanagers").await {
-                Ok(answer) if heartbeats.all_fresh(&answer) => return,
-                Ok(_) => {}
-                Err(error) => incidents.note(format!("a request failed: {error}")),
-            }
-            sleep(POLL).await;
+    let fresh = within(FRESH_WITHIN, async || match client.get::<TaskManagers>("/v1/taskmanagers").await {
+        Ok(answer) => heartbeats.all_fresh(&answer),
+        Err(error) => {
+            incidents.note(format!("a request failed: {error}"));
+            false
         }
     });
-    if fresh.await.is_err() {
+    if !fresh.await {
         incidents.note(format!("a TaskManager did not report within {FRESH_WITHIN:?} after the last probe"));
     }
-    match client.get::<TlsReport>(TLS).await {
-        Ok(report) => report.processes,
+    // Who is missing at the end is found in the report.
+    let mut processes = Vec::new();
+    within(FRESH_WITHIN, async || match client.get::<TlsReport>(TLS).await {
+        Ok(report) => {
+            processes = report.processes;
+            processes.iter().filter(|process| process.error.is_none()).count() == started
+        }
         Err(error) => {
             incidents.note(format!("the cluster does not report its TLS: {error}"));
-            Vec::new()
+            false
         }
+    })
+    .await;
+    processes
+}
+
+/// Looks until it is so, or for so long; answers whether it was. A look under way is not given up: a request dropped in the
+/// middle of its handshake would count as one that the gateway failed.
+async fn within(limit: Duration, mut is_so: impl AsyncFnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if is_so().await {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(POLL).await;
     }
 }
 
@@ -137,6 +149,21 @@ mod tests {
         };
         let managers: Vec<_> = heartbeats.iter().map(manager).collect();
         serde_json::from_value(json!({ "taskmanagers": managers })).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_has_begun_comes_to_its_end() {
+        let (begun, limit) = (Instant::now(), Duration::from_secs(5));
+        let mut looks = 0;
+        let slow = async || {
+            looks += 1;
+            sleep(2 * limit).await;
+            true
+        };
+        assert!(within(limit, slow).await);
+        assert_eq!((looks, begun.elapsed()), (1, 2 * limit));
+        assert!(!within(limit, async || false).await);
+        assert!(begun.elapsed() < 3 * limit + POLL);
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Scripts in, job graphs or refusals out.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use super::*;

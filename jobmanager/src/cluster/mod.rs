@@ -186,7 +186,8 @@ impl Cluster {
     /// [`TICK`].
     ///
     /// A tick that comes much too late was not the only one to wait: so did the heartbeats that came meanwhile, and they
-    /// may well be handled after it. Such an absence of this process is nobody's silence.
+    /// may well be handled after it. Such an absence of this process is nobody's silence, and no time in which slots could
+    /// have come. Only one [`TICK`] of it counts, so that limits are kept, if late, by a process that is always slow.
     pub fn tick(&mut self, now: Now) {
         let last = self.last_tick.replace(now.instant).unwrap_or(now.instant);
         let absence = now.instant.duration_since(last);
@@ -195,7 +196,9 @@ impl Cluster {
                 seconds = absence.as_secs_f64(),
                 "this process did not run: nobody is given up for that time"
             );
-            self.registry.excuse(now, absence);
+            let excused = absence.saturating_sub(TICK);
+            self.registry.excuse(now, excused);
+            self.slots.excuse(now.instant, excused);
         }
         // One at a time: losing one may hand its job's slots to another job, and they must not be those of a dead
         // TaskManager.

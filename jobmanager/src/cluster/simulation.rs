@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 use proto::v1::{JobState, TaskState};
@@ -12,10 +12,13 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::job_master::plan::tests::shuffle;
+use crate::resource_manager::registry::Registration;
 use crate::resource_manager::registry::tests::introduction;
 
 const MANAGERS: u8 = 3;
 const SLOTS: u32 = 2;
+/// Fewer than there are jobs.
+const SCRIPTS: usize = 3;
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 const SLOT_REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -118,6 +121,8 @@ struct World {
     calls: Vec<scheduler::Command>,
     incarnations: u64,
     last_state: HashMap<JobId, JobState>,
+    /// Scripts of jobs that were taken, until they are deleted.
+    stored: BTreeSet<String>,
 }
 
 impl World {
@@ -137,6 +142,7 @@ impl World {
             calls: Vec::new(),
             incarnations: 0,
             last_state: HashMap::new(),
+            stored: BTreeSet::new(),
         }
     }
 
@@ -152,8 +158,12 @@ impl World {
                 let forgotten = self.last_state.contains_key(&job) && self.cluster.jobs().get(job).is_none();
                 // Ids are random: one that has been forgotten does not come again.
                 if !forgotten {
-                    let plan = shuffle(1, parallelism).validate().unwrap();
-                    _ = self.cluster.submit(now, job, plan, now.unix_ms);
+                    let mut plan = shuffle(1, parallelism);
+                    plan.sql_sha256 = (parallelism % SCRIPTS).to_string().repeat(64);
+                    let script = plan.sql_sha256.clone();
+                    if self.cluster.submit(now, job, plan.validate().unwrap(), now.unix_ms).is_ok() {
+                        self.stored.insert(script);
+                    }
                 }
             }
             Step::Cancel { job } => _ = self.cluster.cancel(now, JobId::from_bytes([job; 16])),
@@ -191,18 +201,23 @@ impl World {
                 }
             }
             Step::Stall { seconds } => {
-                let registered = |cluster: &Cluster| -> Vec<InstanceId> {
-                    cluster.registry().iter().map(|known| known.instance).collect()
-                };
-                let before = registered(&self.cluster);
+                // Who would be given up by the next tick anyhow, may.
+                let heard = |known: &&Registration| known.silence(now) + TICK < HEARTBEAT_TIMEOUT;
+                let heard = self.cluster.registry().iter().filter(heard);
+                let heard: Vec<_> = heard.map(|known| known.instance).collect();
                 self.pass(Duration::from_secs(seconds));
-                assert_eq!(before, registered(&self.cluster), "given up for an absence of the JobManager");
+                let is_there = |instance: &InstanceId| self.cluster.registry().by_instance(*instance).is_some();
+                assert!(heard.iter().all(is_there), "given up for an absence of the JobManager");
             }
         }
         for command in self.cluster.take_commands() {
             match command {
                 Command::Call(call) => self.calls.push(call),
-                Command::Forget(_) | Command::DeleteScript(_) => {}
+                Command::DeleteScript(script) => {
+                    assert!(!self.cluster.jobs().has_script(&script), "a job still has {script}");
+                    self.stored.remove(&script);
+                }
+                Command::Forget(_) => {}
             }
         }
         self.check();
@@ -336,6 +351,7 @@ impl World {
             }
         }
         assert!(active <= 4);
+        assert!(self.stored.iter().all(|script| self.cluster.jobs().has_script(script)), "left behind");
         let slots = self.cluster.slots();
         let there = |instance: InstanceId| self.cluster.registry().by_instance(instance).is_some();
         let held_now = held.keys().filter(|(instance, _)| there(*instance)).count();
@@ -404,4 +420,27 @@ proptest! {
         prop_assert_eq!(world.cluster.slots().free(), world.cluster.slots().total());
         prop_assert!(world.managers.iter().all(|manager| manager.tasks.is_empty()), "orphans: {:?}", world.managers);
     }
+}
+
+#[test]
+fn a_job_manager_that_is_always_slow_still_notices_who_is_silent_and_what_has_waited_too_long() {
+    let mut world = World::new();
+    world.step(Step::Start { manager: 0 });
+    world.step(Step::Submit { job: 0, parallelism: 4 });
+    for _ in 0..300 {
+        world.pass(2 * ABSENCE);
+    }
+    assert_eq!(world.cluster.registry().iter().count(), 0);
+    assert_eq!(world.cluster.jobs().active_ids(), []);
+}
+
+#[test]
+fn a_request_for_slots_does_not_expire_while_the_job_manager_is_away() {
+    let mut world = World::new();
+    world.step(Step::Submit { job: 0, parallelism: 1 });
+    world.step(Step::Wait { seconds: SLOT_REQUEST_TIMEOUT.as_secs() - 1 });
+    world.step(Step::Stall { seconds: 3_600 });
+    assert_eq!(world.cluster.jobs().active_ids().len(), 1);
+    world.step(Step::Wait { seconds: 1 });
+    assert_eq!(world.cluster.jobs().active_ids(), []);
 }

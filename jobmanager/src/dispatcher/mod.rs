@@ -5,11 +5,13 @@ pub mod jobs;
 pub mod scripts;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use blob_server::BlobError;
 use proto::blob::Digest;
 use proto::ids::JobId;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use jobs::Refused;
 use scripts::Scripts;
@@ -20,6 +22,9 @@ use crate::job_master::plan::{InvalidPlan, JobPlan};
 
 /// Scripts fetched and planned at once; further ones wait.
 const PLANS_AT_ONCE: usize = 4;
+
+/// How long a script may be planned, and kept from being deleted meanwhile.
+const PLAN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longest name of a job, in bytes.
 const NAME_BYTES_MAX: usize = 1_024;
@@ -53,6 +58,9 @@ pub enum SubmitError {
     /// The submitter's, if the job is too large.
     #[error(transparent)]
     Plan(#[from] InvalidPlan),
+    /// The submitter's, if the script is huge; nobody's, if this machine is busy.
+    #[error("the script was not planned within {} s: simplify it, or try again when less is going on", PLAN_TIMEOUT.as_secs())]
+    PlanTimeout,
     /// The blob server's, or the network's.
     #[error("cannot fetch the script: {0}")]
     Blob(BlobError),
@@ -77,6 +85,16 @@ impl Dispatcher {
 
     /// Takes the job, or says why not. Repeating a submission that was taken changes nothing.
     pub async fn submit(&self, submission: Submission) -> Result<(), SubmitError> {
+        let script = submission.script;
+        let taken = self.take_in(submission).await;
+        if taken.as_ref().is_err_and(|error| !matches!(error, SubmitError::ScriptMissing(_))) {
+            // Nobody will ask for it again under this job. Who does so under another one stores it first.
+            self.driver.delete_script(script);
+        }
+        taken
+    }
+
+    async fn take_in(&self, submission: Submission) -> Result<(), SubmitError> {
         let Submission { job, name, script, parallelism } = submission;
         if name.len() > NAME_BYTES_MAX {
             return Err(SubmitError::NameTooLong);
@@ -93,16 +111,13 @@ impl Dispatcher {
             error => SubmitError::Blob(error),
         })?;
         let parallelism = parallelism.unwrap_or(self.default_parallelism);
-        let plan = plan(&text, &name, sql_sha256, parallelism).await;
+        let plan = timeout(PLAN_TIMEOUT, plan(&text, &name, sql_sha256, parallelism)).await;
         drop(permit);
-        let taken =
-            plan.and_then(|plan| Ok(self.driver.apply(|cluster, now| cluster.submit(now, job, plan, submitted_ms))?));
+        let plan = plan.map_err(|_| SubmitError::PlanTimeout)??;
+        self.driver.apply(|cluster, now| cluster.submit(now, job, plan, submitted_ms))?;
+        // The job has it.
         drop(in_use);
-        if taken.is_err() {
-            // Nobody will ask for it again under this job.
-            self.driver.delete_script(&script).await;
-        }
-        taken
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! only be waiting for slots that may never come, and its own time limit ends that.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use proto::ids::{InstanceId, JobId};
 use tokio::time::Instant;
@@ -97,6 +98,15 @@ impl Slots {
         Some(Grant { job: request.job, slots })
     }
 
+    /// The last `absence` does not count as waiting: nobody could have been given slots in it.
+    pub fn excuse(&mut self, now: Instant, absence: Duration) {
+        for request in &mut self.waiting {
+            let excused = absence.min(now.duration_since(request.since));
+            request.since += excused;
+            request.deadline += excused;
+        }
+    }
+
     /// Gives up the oldest request whose deadline has come, if any. To be called until it answers `None`.
     pub fn expire(&mut self, now: Instant) -> Option<Shortage> {
         let position = self.waiting.iter().position(|request| request.deadline <= now)?;
@@ -162,7 +172,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::collections::HashMap;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -214,6 +223,22 @@ mod tests {
             "{shortage}"
         );
         assert!(shortage.contains("2 free of 2 slot(s) on 1 TaskManager(s)"), "{shortage}");
+    }
+
+    #[test]
+    fn an_absence_is_no_waiting() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let mut slots = Slots::default();
+        slots.request(job(1), 3, now, after(10));
+        slots.request(job(2), 3, after(8), after(18));
+        // From second 5 to 65, which the second request was made in.
+        slots.excuse(after(65), Duration::from_secs(60));
+        assert_eq!(slots.expire(after(69)), None);
+        let shortage = slots.expire(after(70)).unwrap();
+        assert_eq!((shortage.job, shortage.waited_s), (job(1), 10));
+        assert_eq!(slots.expire(after(74)), None);
+        assert_eq!(slots.expire(after(75)).unwrap().job, job(2));
     }
 
     #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! `Dispatcher`: the REST gateway's view of the cluster.
 
+use blob_server::BlobError;
 use proto::v1;
 use proto::v1::dispatcher_server::Dispatcher;
 use tls_common::Endpoint;
@@ -109,12 +110,14 @@ impl From<SubmitError> for Status {
         let text = error.to_string();
         match error {
             SubmitError::ScriptMissing(_) => Status::not_found(text),
-            SubmitError::Blob(_) => Status::unavailable(text),
+            SubmitError::Blob(BlobError::Connect(_) | BlobError::Lost(_)) => Status::unavailable(text),
+            // Another attempt would not change it.
+            SubmitError::Blob(_) => Status::internal(text),
             SubmitError::NotText | SubmitError::Script(_) | SubmitError::Plan(_) | SubmitError::NameTooLong => {
                 Status::invalid_argument(text)
             }
             SubmitError::Refused(Refused::OtherScript(_)) => Status::already_exists(text),
-            SubmitError::Refused(Refused::TooMany(_)) => Status::resource_exhausted(text),
+            SubmitError::Refused(Refused::TooMany(_)) | SubmitError::PlanTimeout => Status::resource_exhausted(text),
         }
     }
 }

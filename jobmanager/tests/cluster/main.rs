@@ -128,6 +128,7 @@ async fn a_script_is_deleted_with_the_last_job_that_has_it() {
     run("shared").await;
     // Forgets the first, whose script the second has, too.
     run("shared").await;
+    assert!(cluster.is_stored(&shared).await);
     run("once").await;
     cluster.until_deleted(&shared).await;
     assert!(cluster.is_stored(&once).await, "its job can still be looked at");

@@ -116,7 +116,9 @@ impl Executor {
 
     /// Registered: tasks of this instance are taken from now on.
     pub fn begin_session(&self, instance: InstanceId) {
-        self.state().session = Some(Session { instance, over: CancellationToken::new(), running: TaskTracker::new() });
+        let mut state = self.state();
+        state.tasks.forget_ended();
+        state.session = Some(Session { instance, over: CancellationToken::new(), running: TaskTracker::new() });
     }
 
     /// No longer registered: takes nothing more, cancels every task and waits until they have ended.
@@ -175,5 +177,70 @@ impl Executor {
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Executor").field("own", &self.shared.own).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::time::Duration;
+
+    use config::{Configuration, tls};
+    use proto::ids::JobId;
+    use tls_common::Listener;
+    use tls_common::grpc::RotatingChannel;
+
+    use super::deployment::Script;
+    use super::*;
+    use crate::shuffle::ShuffleOptions;
+
+    /// Nobody listens where it looks for a JobManager and for blobs.
+    async fn executor() -> Executor {
+        let endpoint = tls::internal_endpoint(&Configuration::default(), tls::Internal::Rpc, None).unwrap();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (own, stop) = (TaskManagerId::random("a").unwrap(), CancellationToken::new());
+        let (shuffle, _server) =
+            Shuffle::start(own.clone(), endpoint.clone(), listener, ShuffleOptions::default(), stop).await;
+        let channel = RotatingChannel::new(endpoint.connector(&["h2"]), "localhost".to_owned(), 1);
+        let jobmanager = JobManager::new(channel, Duration::ZERO);
+        Executor::new(own, 1, shuffle, Plans::new(endpoint.connector(&[])), jobmanager)
+    }
+
+    fn deployment() -> Deployment {
+        Deployment {
+            job: JobId::from_bytes([1; 16]),
+            attempt: AttemptId::from_bytes([2; 16]),
+            vertex: 0,
+            subtask: 0,
+            name: "source (1/1)".to_owned(),
+            slot: 0,
+            script: Script {
+                digest: "0".repeat(64).parse().unwrap(),
+                parallelism: 1,
+                blob_host: "localhost".to_owned(),
+                blob_port: 1,
+            },
+            fingerprint: String::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_of_an_earlier_session_runs_again_and_late_calls_of_that_session_are_refused() {
+        let executor = executor().await;
+        let (first, second) = (InstanceId::random(), InstanceId::random());
+        executor.begin_session(first);
+        executor.submit(first, deployment()).unwrap();
+        assert_eq!(executor.report().1.len(), 1);
+        executor.end_session().await;
+        assert_eq!(executor.report(), (1, Vec::new()));
+        executor.begin_session(second);
+        assert_eq!(executor.submit(first, deployment()), Err(SubmitError::OtherSession(first)));
+        assert_eq!(executor.report().1.len(), 0);
+        executor.submit(second, deployment()).unwrap();
+        assert_eq!(executor.report().1.len(), 1, "the restarted JobManager makes the same ids for the same job");
+        executor.end_session().await;
     }
 }

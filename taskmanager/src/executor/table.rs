@@ -13,7 +13,7 @@ const ENDED_MAX: usize = 4_096;
 pub struct TaskTable<T> {
     slots: u32,
     tasks: BTreeMap<AttemptId, Entry<T>>,
-    /// Removed ones, the newest last: a repeated call may arrive after all has been said and done.
+    /// Removed ones of this session, the newest last: a repeated call may arrive after all has been said and done.
     ended: VecDeque<AttemptId>,
 }
 
@@ -72,6 +72,12 @@ impl<T> TaskTable<T> {
             }
             self.ended.push_back(attempt);
         }
+    }
+
+    /// A new session begins: late calls of the old one are told apart by its instance, and an attempt may come again,
+    /// because a JobManager that has restarted makes the same ids for a job that is submitted under the same id.
+    pub fn forget_ended(&mut self) {
+        self.ended.clear();
     }
 
     pub fn get(&self, attempt: AttemptId) -> Option<&T> {
