@@ -18,6 +18,7 @@
 pub(crate) mod client;
 pub(crate) mod crl;
 mod handshake;
+mod memory;
 pub(crate) mod presented;
 pub(crate) mod server;
 pub(crate) mod signed;
@@ -44,6 +45,7 @@ use x509_parser::{
 
 use self::{
     crl::Crls,
+    memory::{GoodSignatures, Remembering},
     signed::{Key, Signed},
     usable::{check_key, is_self_issued, may_issue, parse},
 };
@@ -62,6 +64,7 @@ pub(crate) struct Judge {
     revoked: Vec<(Vec<u8>, Rejection)>,
     criteria: Arc<Criteria>,
     algorithms: WebPkiSupportedAlgorithms,
+    good: Arc<GoodSignatures>,
     /// Judges of before the last changes, newest first, each with the end of its overlap.
     outgoing: Vec<Outgoing<Arc<Judge>>>,
 }
@@ -107,6 +110,7 @@ impl Judge {
             trusted: trusted.iter().cloned().collect(),
             criteria,
             algorithms,
+            good: Arc::default(),
             outgoing: Vec::new(),
         }
     }
@@ -183,7 +187,7 @@ impl Judge {
         if self.criteria.leniency.expired && self.trusted.contains(leaf) {
             return pinned;
         }
-        let valid = usable::not_after(&parse(leaf).ok()?);
+        let valid = usable::not_after(leaf)?;
         Some(pinned.map_or(valid, |pinned| pinned.min(valid)))
     }
 
@@ -278,15 +282,15 @@ impl Judge {
                 webpki::Error::CertRevoked
             })
         };
-        let path = certificate.verify_for_usage(
-            self.algorithms.all,
-            &self.anchors,
-            intermediates,
-            now,
-            usage,
-            None,
-            Some(&accepts),
-        );
+        let algorithms: Vec<_> = self
+            .algorithms
+            .all
+            .iter()
+            .map(|algorithm| Remembering { algorithm: *algorithm, good: &self.good })
+            .collect();
+        let algorithms: Vec<_> = algorithms.iter().map(|algorithm| algorithm as _).collect();
+        let path =
+            certificate.verify_for_usage(&algorithms, &self.anchors, intermediates, now, usage, None, Some(&accepts));
         match path {
             Ok(_) => Ok(()),
             Err(error) => Err(match (refused.take(), error) {
