@@ -9,7 +9,7 @@ mod support;
 use arc_swap::ArcSwap;
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 use support::Figures;
@@ -47,6 +47,8 @@ fn main() {
         ("ArcSwap::load_full", &|| drop(black_box(swap.load_full()))),
         ("TlsContext::current", &|| drop(black_box(context.current()))),
     ];
+    // Over all storms: each write differs from what the file holds.
+    let written = AtomicUsize::new(0);
     for threads in [1, 2, 4] {
         for storm in [false, true] {
             let mut all: Vec<Vec<Readings>> = contestants.iter().map(|_| Vec::new()).collect();
@@ -54,7 +56,7 @@ fn main() {
             let over = AtomicBool::new(false);
             std::thread::scope(|scope| {
                 if storm {
-                    scope.spawn(|| publish(&context, &file, &identities, &swap, &over));
+                    scope.spawn(|| publish(&context, &file, &identities, &written, &swap, &over));
                 }
                 for round in 0..rounds {
                     for turn in 0..contestants.len() {
@@ -64,7 +66,9 @@ fn main() {
                 }
                 over.store(true, Ordering::Relaxed);
             });
-            let rate = (context.current().number() - generation) as f64 / started.elapsed().as_secs_f64();
+            let made = context.current().number() - generation;
+            assert!(!storm || support::is_quick() || made > 0, "there was no storm");
+            let rate = made as f64 / started.elapsed().as_secs_f64();
             for ((name, _), readings) in contestants.iter().zip(all) {
                 let figures = |of: fn(&Readings) -> f64| Figures(readings.iter().map(of).collect());
                 let longest = figures(|one| one.longest.as_secs_f64() * 1e6);
@@ -90,7 +94,7 @@ fn read(reading: &(dyn Fn() + Sync), threads: usize, span: Duration) -> Vec<Read
         let (before, started) = (support::thread_usage().voluntary_context_switches(), Instant::now());
         let mut count = 0u64;
         let cpu = support::cpu_seconds();
-        while started.elapsed() < span / 2 {
+        while count == 0 || started.elapsed() < span / 2 {
             (0..BATCH).for_each(|_| reading());
             count += u64::from(BATCH);
         }
@@ -112,15 +116,20 @@ fn read(reading: &(dyn Fn() + Sync), threads: usize, span: Duration) -> Vec<Read
 }
 
 /// Publishes generation after generation, each made from a changed file, until it is `over`.
-fn publish(context: &TlsContext, file: &Path, identities: &[Vec<u8>; 2], swap: &ArcSwap<u64>, over: &AtomicBool) {
-    for next in identities.iter().cycle().skip(1) {
+fn publish(
+    context: &TlsContext,
+    file: &Path,
+    identities: &[Vec<u8>; 2],
+    written: &AtomicUsize,
+    swap: &ArcSwap<u64>,
+    over: &AtomicBool,
+) {
+    while !over.load(Ordering::Relaxed) {
         let before = context.current().number();
-        std::fs::write(file, next).unwrap();
+        std::fs::write(file, &identities[(written.fetch_add(1, Ordering::Relaxed) + 1) % 2]).unwrap();
         context.reload_now();
+        // The last one, too, is waited for: it must not fall into the calm that follows.
         while context.current().number() == before {
-            if over.load(Ordering::Relaxed) {
-                return;
-            }
             swap.store(Arc::new(before));
             std::thread::sleep(Duration::from_micros(50));
         }
