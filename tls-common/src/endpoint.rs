@@ -41,6 +41,8 @@ pub(crate) struct EndpointInner {
     pub(crate) handshakes: Semaphore,
     pub(crate) connections: Arc<Semaphore>,
     live: Mutex<HashMap<u64, Arc<ConnectionState>>>,
+    /// When the judge comes back by itself.
+    judge_due: Mutex<Option<Instant>>,
     /// Woken when the judge has something new to time, and when the endpoint is gone.
     live_changed: Arc<Notify>,
     next_id: AtomicU64,
@@ -114,6 +116,7 @@ impl Endpoint {
             connections: Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS))),
             limits,
             live: Mutex::default(),
+            judge_due: Mutex::default(),
             live_changed: Arc::default(),
             next_id: AtomicU64::new(0),
         });
@@ -166,6 +169,10 @@ impl EndpointInner {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn judge_due(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.judge_due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn enlist(&self, state: &Arc<ConnectionState>) {
         self.live().insert(state.id, Arc::clone(state));
         // A generation published between the handshake and this moment has not seen the connection yet.
@@ -175,7 +182,10 @@ impl EndpointInner {
                 self.judge_newcomer(state, &current);
             }
         }
-        if state.deadline.is_some() {
+        // The judge looks at every connection when it wakes: not once for each that comes, only for those it would miss.
+        if let Some(deadline) = state.deadline
+            && self.judge_due().is_none_or(|due| deadline < due)
+        {
             self.live_changed.notify_one();
         }
     }

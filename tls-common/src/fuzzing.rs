@@ -100,7 +100,7 @@ fn judge(trusted: &[CertificateDer<'static>], criteria: Criteria, leaf: &Certifi
         let verdict = judge.judge(leaf, std::slice::from_ref(leaf), role, name, NOW);
         let _ = verdict.map_err(|rejection| rejection.to_string());
     }
-    judge.accepts_until(leaf, NOW);
+    judge.accepts_until(leaf, std::slice::from_ref(leaf), PeerRole::Client, NOW);
     judge.issuer_names();
     judge.vouchers(std::slice::from_ref(leaf), NOW);
 }

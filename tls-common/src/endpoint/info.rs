@@ -383,9 +383,8 @@ mod tests {
         assert_eq!(lifetime(None, Some(Duration::ZERO)), Some(Duration::ZERO));
     }
 
-    #[tokio::test]
-    async fn the_peer_of_a_resumed_session_is_judged_again_for_nobody_else_did() {
-        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    /// Under which `own` is identity and trust.
+    async fn context(own: &rcgen::CertifiedKey<rcgen::KeyPair>) -> TlsContext {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("identity.pem");
         std::fs::write(&path, own.cert.pem() + &own.signing_key.serialize_pem()).unwrap();
@@ -393,7 +392,43 @@ mod tests {
         options.keystore = Some(StoreOptions::new(&path, Password::None));
         options.truststore = Some(StoreOptions::new(&path, Password::None));
         options.client_auth = ClientAuth::Required;
-        let context = TlsContext::load(options, None).await.unwrap();
+        TlsContext::load(options, None).await.unwrap()
+    }
+
+    fn own() -> rcgen::CertifiedKey<rcgen::KeyPair> {
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_before_the_judge_would_come_back_is_not_forgotten() {
+        let context = context(&own()).await;
+        let policy = ConnectionPolicy::default();
+        let endpoint = Endpoint::new("test", Some(context.clone()), policy, HandshakeLimits::default());
+        let admit = |left| {
+            let certificate = ending_in(left);
+            let handshake = Handshake {
+                peer_addr: "127.0.0.1:1".parse().unwrap(),
+                chain: Some(&[certificate]),
+                alpn: None,
+                negotiated: Some(Negotiated::for_tests(false)),
+                dialled: None,
+            };
+            LiveGuard::admit(&endpoint.inner, &context.current(), handshake).unwrap()
+        };
+        let started = Instant::now();
+        let long = admit(3 * HOUR);
+        // The judge has seen it, and waits for its end.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let short = admit(HOUR);
+        assert_eq!(short.info.draining().await, DrainReason::MaxAge);
+        assert!(started.elapsed() < 2 * HOUR && !long.info.is_draining());
+        assert_eq!(long.info.draining().await, DrainReason::MaxAge);
+    }
+
+    #[tokio::test]
+    async fn the_peer_of_a_resumed_session_is_judged_again_for_nobody_else_did() {
+        let own = own();
+        let context = context(&own).await;
         let endpoint =
             Endpoint::new("test", Some(context.clone()), ConnectionPolicy::default(), HandshakeLimits::default());
         let admit = |certificate: CertificateDer<'static>, resumed, dialled: Option<&str>| {

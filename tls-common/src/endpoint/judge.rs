@@ -89,6 +89,8 @@ impl EndpointInner {
 
     /// Drains what reached its deadline, cuts what outlived its grace; returns when to come back.
     fn sweep(&self, now: Instant) -> Option<Instant> {
+        // Who is listed from here on is not waited for yet, and has to say so.
+        *self.judge_due() = None;
         let live: Vec<_> = self.live().values().cloned().collect();
         let mut next: Option<Instant> = None;
         for state in live {
@@ -113,6 +115,7 @@ impl EndpointInner {
                 (next, at) => next.or(at),
             };
         }
+        *self.judge_due() = next;
         next
     }
 }

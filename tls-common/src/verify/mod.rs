@@ -18,6 +18,7 @@
 pub(crate) mod client;
 pub(crate) mod crl;
 mod handshake;
+mod memory;
 pub(crate) mod presented;
 pub(crate) mod server;
 pub(crate) mod signed;
@@ -44,6 +45,7 @@ use x509_parser::{
 
 use self::{
     crl::{Crls, Issuers},
+    memory::{GoodSignatures, Remembering},
     signed::{Key, Signed},
     usable::{check_key, is_self_issued, may_issue, parse},
 };
@@ -64,6 +66,7 @@ pub(crate) struct Judge {
     revoked: Vec<(Vec<u8>, Rejection)>,
     criteria: Arc<Criteria>,
     algorithms: WebPkiSupportedAlgorithms,
+    good: Arc<GoodSignatures>,
     /// Judges of before the last changes, newest first, each with the end of its overlap.
     outgoing: Vec<Outgoing<Arc<Judge>>>,
 }
@@ -112,6 +115,7 @@ impl Judge {
             trusted: trusted.iter().cloned().collect(),
             criteria,
             algorithms,
+            good: Arc::default(),
             outgoing: Vec::new(),
         }
     }
@@ -216,9 +220,9 @@ impl Judge {
         if self.criteria.leniency.expired && is_trusted {
             return pinned;
         }
-        let own = usable::not_after(&parse(leaf).ok()?);
-        let issuers = intermediates.iter().filter(|_| !is_trusted).filter_map(|der| parse(der).ok());
-        let valid = issuers.map(|issuer| usable::not_after(&issuer)).filter(|end| *end > now).fold(own, UnixTime::min);
+        let own = usable::not_after(leaf)?;
+        let issuers = intermediates.iter().filter(|_| !is_trusted).filter_map(usable::not_after);
+        let valid = issuers.filter(|end| *end > now).fold(own, UnixTime::min);
         Some(pinned.map_or(valid, |pinned| pinned.min(valid)))
     }
 
@@ -311,15 +315,15 @@ impl Judge {
                 webpki::Error::CertRevoked
             })
         };
-        let path = certificate.verify_for_usage(
-            self.algorithms.all,
-            &self.anchors,
-            intermediates,
-            now,
-            usage,
-            None,
-            Some(&accepts),
-        );
+        let algorithms: Vec<_> = self
+            .algorithms
+            .all
+            .iter()
+            .map(|algorithm| Remembering { algorithm: *algorithm, good: &self.good })
+            .collect();
+        let algorithms: Vec<_> = algorithms.iter().map(|algorithm| algorithm as _).collect();
+        let path =
+            certificate.verify_for_usage(&algorithms, &self.anchors, intermediates, now, usage, None, Some(&accepts));
         match path {
             Ok(_) => Ok(()),
             Err(error) => Err(match (refused.take(), error) {

@@ -99,7 +99,7 @@ impl<'a> Key<'a> {
 }
 
 /// The first value of `der`, header included, and what follows it.
-fn value(der: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn value(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (rest, _) = Any::from_der(der).ok()?;
     der.split_at_checked(der.len() - rest.len())
 }

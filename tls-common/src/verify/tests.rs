@@ -297,3 +297,33 @@ fn a_rejection_survives_its_way_through_rustls() {
     assert_eq!(Rejection::from_tls(&rustls::Error::NoCertificatesPresented), Some(Rejection::NoCertificate));
     assert_eq!(Rejection::from_tls(&rustls::Error::DecryptError), None);
 }
+
+#[test]
+fn the_end_of_a_certificate_is_found_without_parsing_all_of_it() {
+    let fixtures = ["openssl-v1.pem", "openssl-pkcs8.pem"];
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for der in fixtures.map(|name| fixture(&std::fs::read(directory.join(name)).unwrap())) {
+        let expected = parse(&der).unwrap().validity().not_after.timestamp();
+        assert_eq!(usable::not_after(&der).unwrap().as_secs(), u64::try_from(expected).unwrap());
+        for cut in 0..der.len() {
+            assert_eq!(usable::not_after(&der[..cut].into()), None);
+        }
+    }
+    // A GeneralizedTime, as from 2050 on.
+    let mut params = leaf("far", &[]);
+    params.not_after = date_time_ymd(2070, 1, 1);
+    assert_eq!(usable::not_after(&Pair::self_signed(params).der()).unwrap().as_secs(), 3_155_760_000);
+}
+
+#[test]
+fn a_second_verdict_goes_by_everything_again_but_who_knows_the_issuers_signature_need_not_verify_it() {
+    let ca = Pair::self_signed(authority("root"));
+    let host = ca.sign(leaf("own", &[]));
+    let judge = judge(&[&ca]);
+    let at = |now| judge.judge(&host.der(), &[], CLIENT, None, now);
+    assert_eq!((at(now()), at(now())), (Ok(()), Ok(())));
+    let forged = Pair::self_signed(authority("root")).sign(leaf("own", &[]));
+    assert!(verdict(&judge, &[&forged]).is_err(), "the same names by another key");
+    let after = UnixTime::since_unix_epoch(Duration::from_secs(100_000_000_000));
+    assert!(matches!(at(after), Err(Rejection::Expired { .. })));
+}

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::{
-    certificate::X509Certificate,
+    certificate::{Validity, X509Certificate},
     extensions::ParsedExtension,
     prelude::{FromDer, X509Version},
 };
 
 use super::{
     PeerRole,
-    signed::{Key, KeySize},
+    signed::{Key, KeySize, content, value},
 };
 use crate::{KeySizes, Leniency, Rejection};
 
@@ -31,8 +31,20 @@ pub(super) fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
     certificate.issuer().as_raw() == certificate.subject().as_raw()
 }
 
-pub(super) fn not_after(certificate: &X509Certificate<'_>) -> UnixTime {
-    unix(certificate.validity().not_after.timestamp())
+/// Tag of the version, the only field before the validity that may be left out.
+const VERSION: u8 = 0xa0;
+
+/// The end of a certificate, without a look at the rest of it: each connection asks for it.
+pub(super) fn not_after(der: &CertificateDer<'_>) -> Option<UnixTime> {
+    let (tbs, _) = value(content(der)?)?;
+    let mut rest = content(tbs)?;
+    // Version (left out in version 1), serial number, algorithm, issuer.
+    let before = if rest.first() == Some(&VERSION) { 4 } else { 3 };
+    for _ in 0..before {
+        (_, rest) = value(rest)?;
+    }
+    let (_, validity) = Validity::from_der(rest).ok()?;
+    Some(unix(validity.not_after.timestamp()))
 }
 
 /// The checks on a certificate that is itself trusted: all that its owner and its issuer said about its use.
@@ -51,7 +63,7 @@ pub(super) fn check(
         return Err(Rejection::CaAsEndEntity);
     }
     let not_before = unix(certificate.validity().not_before.timestamp());
-    let not_after = not_after(certificate);
+    let not_after = unix(certificate.validity().not_after.timestamp());
     if now < not_before {
         return Err(Rejection::NotYetValid { not_before });
     }
