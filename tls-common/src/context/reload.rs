@@ -48,8 +48,8 @@ async fn run(shared: &Arc<Shared>, options: &ReloadOptions, watch: &Option<Arc<W
     let poll_interval = options.poll_interval.clamp(SHORTEST_POLL, LONGEST_POLL);
     let mut next_look = Instant::now() + jittered(poll_interval);
     loop {
-        let overlap_ends = shared.current.load().overlap_ends().unwrap_or(next_look);
-        if overlap_ends <= Instant::now() {
+        let overlap_ends = shared.current.load().overlap_ends();
+        if overlap_ends.is_some_and(|end| end <= Instant::now()) {
             end_overlap(shared).await;
             continue;
         }
@@ -58,7 +58,7 @@ async fn run(shared: &Arc<Shared>, options: &ReloadOptions, watch: &Option<Arc<W
         tokio::select! {
             // What is due comes first, or a storm of marks could put it off.
             biased;
-            () = sleep_until(overlap_ends), if overlap_ends < due => continue,
+            () = sleep_until(overlap_ends.unwrap_or(due)), if overlap_ends.is_some_and(|end| end < due) => continue,
             () = sleep_until(due) => {}
             () = shared.dirty.marked() => {
                 debounce.mark(Instant::now());

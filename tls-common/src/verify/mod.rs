@@ -17,6 +17,7 @@
 
 pub(crate) mod client;
 pub(crate) mod crl;
+mod end;
 mod handshake;
 mod memory;
 pub(crate) mod presented;
@@ -49,10 +50,9 @@ use self::{
     signed::{Key, Signed},
     usable::{check_key, is_self_issued, may_issue, parse},
 };
-use tokio::time::Instant;
 
 use crate::{
-    Fingerprint, KeySizes, Leniency, Rejection, clock,
+    Fingerprint, KeySizes, Leniency, Rejection,
     generation::Outgoing,
     pins::{self, Pin},
 };
@@ -184,46 +184,6 @@ impl Judge {
                     tracing::debug!(peer, %fingerprint, %rejection, "certificate refused");
                 }
             })
-    }
-
-    /// Until when a peer that is accepted now stays so by the clock alone; `None` if for ever.
-    pub(crate) fn accepts_until(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        role: PeerRole,
-        now: UnixTime,
-    ) -> Option<UnixTime> {
-        let mut alive = self.outgoing.iter().filter(|outgoing| outgoing.is_alive()).peekable();
-        if alive.peek().is_none() || self.believes(leaf, intermediates, role, now).is_ok() {
-            return self.end_of(leaf, intermediates, now);
-        }
-        // Only what was before believes it, each as long as its own time lasts.
-        let believing = alive.filter(|outgoing| outgoing.what.believes(leaf, intermediates, role, now).is_ok());
-        let ends = believing.map(|outgoing| {
-            let until = clock::unix_after(now, outgoing.until.saturating_duration_since(Instant::now()));
-            outgoing.what.end_of(leaf, intermediates, now).map_or(until, |end| end.min(until))
-        });
-        ends.max().or(Some(now))
-    }
-
-    /// The end of the pin, the certificate or one of its presented issuers, whichever comes first. Which path was taken is
-    /// not known here: an issuer that has ended already was not on it.
-    fn end_of(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Option<UnixTime> {
-        let pinned = pins::end(&self.criteria.pins, leaf, now);
-        let is_trusted = self.trusted.contains(leaf);
-        if self.criteria.leniency.expired && is_trusted {
-            return pinned;
-        }
-        let own = usable::not_after(leaf)?;
-        let issuers = intermediates.iter().filter(|_| !is_trusted).filter_map(usable::not_after);
-        let valid = issuers.filter(|end| *end > now).fold(own, UnixTime::min);
-        Some(pinned.map_or(valid, |pinned| pinned.min(valid)))
     }
 
     /// Signature algorithms accepted in certificates and handshakes.
