@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use support::log::Log;
-use support::{Bundle, Pair, quick, serves};
+use support::{Bundle, Pair, echo, quick, serves};
 use tls_common::{
     BundleOptions, Connection, ConnectionPolicy, Endpoint, EstablishedConnections, Fingerprint, HandshakeLimits,
     Listener, ProtocolVersion, TlsContext, serve,
@@ -39,22 +39,6 @@ fn named(name: &str, sans: &[&str]) -> Pair {
         params.subject_alt_names =
             sans.iter().map(|san| SanType::DnsName(Ia5String::try_from(*san).unwrap())).collect();
     })
-}
-
-/// Echoes four bytes for ever and ends with its peer, or when it is told to drain.
-async fn echo(mut connection: Connection) {
-    let info = connection.info().clone();
-    let mut bytes = [0; 4];
-    loop {
-        tokio::select! {
-            read = connection.read_exact(&mut bytes) => {
-                if read.is_err() || connection.write_all(&bytes).await.is_err() || connection.flush().await.is_err() {
-                    return;
-                }
-            }
-            _ = info.draining() => return,
-        }
-    }
 }
 
 async fn start<F: Future<Output = ()> + Send + 'static>(

@@ -6,10 +6,8 @@ mod support;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
-};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use support::crl::crl;
 use support::{quick, until};
 use tls_common::{
     BundleOptions, ClientAuth, Connection, ConnectionPolicy, DrainReason, Endpoint, EstablishedConnections,
@@ -67,23 +65,8 @@ impl Authority {
     }
 
     fn revoke(&self, serials: &[u64]) {
-        let entry = |serial: &u64| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
-            revocation_time: date_time_ymd(2025, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2025, 1, 1),
-            next_update: date_time_ymd(2200, 1, 1),
-            crl_number: SerialNumber::from(1_u64),
-            issuing_distribution_point: None,
-            revoked_certs: serials.iter().map(entry).collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        let pem = list.signed_by(&self.issuer).unwrap().pem().unwrap();
         let temporary = self.path("crl.new");
-        std::fs::write(&temporary, pem).unwrap();
+        std::fs::write(&temporary, crl(&self.issuer, serials)).unwrap();
         std::fs::rename(temporary, self.path("crl.pem")).unwrap();
     }
 }

@@ -123,6 +123,7 @@ async fn a_change_that_nobody_told_of_counts_from_the_moment_it_was_made() {
     let [old, new] = [Pair::new(), Pair::new()];
     let mut bundle = Deaf::new(&old, &[&old, &new]).await;
     bundle.change(&new, &[&old, &new]);
+    // Real time has to pass: the moment is the inode's change time, which nobody can set.
     let unnoticed = Duration::from_secs(1);
     tokio::time::sleep(unnoticed).await;
     bundle.context.reload_now();

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, SystemTime};
 use support::log::Log;
-use support::{Bundle, PASSWORD, Pair, keystore, quick, serves, until};
+use support::{Bundle, PASSWORD, Pair, eventually, keystore, quick, serves, until};
 use tls_common::{BundleOptions, Password, ReloadOptions, StoreOptions, TlsContext};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -37,16 +37,9 @@ async fn a_certificate_near_its_end_is_an_alarm_until_it_is_renewed() {
     assert_eq!(status.trust_not_after, status.not_after, "the older of the two in the truststore");
     assert!(still.status().alarm.unwrap().contains("restart"));
     assert_eq!(quiet.status().alarm, None);
-    let warned = async {
-        loop {
-            let lines = log.events("tls_common::context::expiry");
-            if lines.len() >= 2 {
-                return lines;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let lines = tokio::time::timeout(Duration::from_secs(60), warned).await.expect("both alarms are in the log");
+    let warnings = || log.events("tls_common::context::expiry");
+    eventually("both alarms are in the log", || warnings().len() >= 2).await;
+    let lines = warnings();
     assert!(lines.iter().any(|line| line["alarm"] == alarm.as_str()), "{lines:?}");
 
     std::fs::write(bundle.keystore(), b"no keystore").unwrap();
@@ -54,12 +47,8 @@ async fn a_certificate_near_its_end_is_an_alarm_until_it_is_renewed() {
     std::fs::write(bundle.keystore(), keystore(&new, PASSWORD)).unwrap();
     serves(&context, &new).await;
     assert_eq!(context.status().alarm, None);
-    let over = async {
-        while !log.written().contains("far from their end again") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), over).await.expect("the end of the alarm is in the log");
+    let is_over = || log.written().contains("far from their end again");
+    eventually("the end of the alarm is in the log", is_over).await;
 }
 
 #[tokio::test]

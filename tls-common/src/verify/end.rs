@@ -3,7 +3,7 @@
 use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::time::Instant;
 
-use super::{Judge, PeerRole, usable};
+use super::{Claim, Judge, PeerRole, usable};
 use crate::{clock, pins};
 
 impl Judge {
@@ -15,12 +15,13 @@ impl Judge {
         role: PeerRole,
         now: UnixTime,
     ) -> Option<UnixTime> {
+        let claim = Claim { leaf, intermediates, role, now };
         let mut alive = self.outgoing.iter().filter(|outgoing| outgoing.is_alive()).peekable();
-        if alive.peek().is_none() || self.believes(leaf, intermediates, role, now).is_ok() {
+        if alive.peek().is_none() || self.believes(claim).is_ok() {
             return self.end_of(leaf, intermediates, now);
         }
         // Only what was before believes it, each as long as its own time lasts.
-        let believing = alive.filter(|outgoing| outgoing.what.believes(leaf, intermediates, role, now).is_ok());
+        let believing = alive.filter(|outgoing| outgoing.what.believes(claim).is_ok());
         let ends = believing.map(|outgoing| {
             let until = clock::unix_after(now, outgoing.until.saturating_duration_since(Instant::now()));
             outgoing.what.end_of(leaf, intermediates, now).map_or(until, |end| end.min(until))

@@ -87,6 +87,15 @@ pub(crate) enum PeerRole {
     Server,
 }
 
+/// What a peer presents, for what, and when.
+#[derive(Clone, Copy)]
+struct Claim<'a> {
+    leaf: &'a CertificateDer<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    role: PeerRole,
+    now: UnixTime,
+}
+
 impl Judge {
     /// `trusted` may be empty: then everyone is refused. Its certificates have been parsed by the store before.
     pub(crate) fn new(
@@ -154,7 +163,7 @@ impl Judge {
             let only = Self::new(std::slice::from_ref(*certificate), Arc::new(criteria), self.algorithms);
             [PeerRole::Server, PeerRole::Client]
                 .into_iter()
-                .any(|role| only.trusts(leaf, intermediates, role, now).is_ok())
+                .any(|role| only.trusts(Claim { leaf, intermediates, role, now }).is_ok())
         };
         self.trusted.iter().filter(believes).collect()
     }
@@ -168,10 +177,11 @@ impl Judge {
         name: Option<&ServerName<'_>>,
         now: UnixTime,
     ) -> Result<(), Rejection> {
-        self.believes(leaf, intermediates, role, now)
+        let claim = Claim { leaf, intermediates, role, now };
+        self.believes(claim)
             .or_else(|rejection| {
                 let alive = self.outgoing.iter().filter(|outgoing| outgoing.is_alive());
-                let mut verdicts = alive.map(|outgoing| outgoing.what.believes(leaf, intermediates, role, now));
+                let mut verdicts = alive.map(|outgoing| outgoing.what.believes(claim));
                 if verdicts.any(|verdict| verdict.is_ok()) { Ok(()) } else { Err(rejection) }
             })
             .and_then(|()| name.map_or(Ok(()), |name| is_for(leaf, name)))
@@ -202,46 +212,29 @@ impl Judge {
         names.collect()
     }
 
-    fn believes(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        role: PeerRole,
-        now: UnixTime,
-    ) -> Result<(), Rejection> {
-        self.trusts(leaf, intermediates, role, now).and_then(|()| pins::check(&self.criteria.pins, leaf, now))
+    fn believes(&self, claim: Claim<'_>) -> Result<(), Rejection> {
+        self.trusts(claim).and_then(|()| pins::check(&self.criteria.pins, claim.leaf, claim.now))
     }
 
-    fn trusts(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        role: PeerRole,
-        now: UnixTime,
-    ) -> Result<(), Rejection> {
+    fn trusts(&self, claim: Claim<'_>) -> Result<(), Rejection> {
         if self.trusted.is_empty() {
             Err(Rejection::NoTruststore)
-        } else if self.trusted.contains(leaf) {
-            self.trusts_itself(leaf, intermediates, role, now)
+        } else if self.trusted.contains(claim.leaf) {
+            self.trusts_itself(claim)
         } else {
-            self.trusts_chain(leaf, intermediates, role, now)
+            self.trusts_chain(claim)
         }
     }
 
-    /// `leaf` lies in the truststore.
-    fn trusts_itself(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        role: PeerRole,
-        now: UnixTime,
-    ) -> Result<(), Rejection> {
+    /// The peer's own certificate lies in the truststore.
+    fn trusts_itself(&self, claim: Claim<'_>) -> Result<(), Rejection> {
+        let Claim { leaf, intermediates, role, now } = claim;
         let certificate = parse(leaf)?;
         usable::check(&certificate, role, self.criteria.leniency, now)?;
         check_key(Key::from_spki(certificate.public_key().raw), self.criteria.min_key)?;
         let is_self_issued = is_self_issued(&certificate);
         if !is_self_issued && !self.criteria.leniency.untrusted_issuer {
-            self.trusts_chain(leaf, intermediates, role, now).map_err(|rejection| match rejection {
+            self.trusts_chain(claim).map_err(|rejection| match rejection {
                 Rejection::Untrusted => Rejection::UntrustedIssuer,
                 other => other,
             })?;
@@ -254,14 +247,9 @@ impl Judge {
         self.criteria.crls.check(&certificate, issuers, !is_self_issued, &self.algorithms, now)
     }
 
-    /// A trusted CA vouches for `leaf`.
-    fn trusts_chain(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        role: PeerRole,
-        now: UnixTime,
-    ) -> Result<(), Rejection> {
+    /// A trusted CA vouches for the peer's own certificate.
+    fn trusts_chain(&self, claim: Claim<'_>) -> Result<(), Rejection> {
+        let Claim { leaf, intermediates, role, now } = claim;
         let certificate = EndEntityCert::try_from(leaf).map_err(|error| rejection(error, role))?;
         let usage = match role {
             PeerRole::Client => KeyUsage::client_auth(),

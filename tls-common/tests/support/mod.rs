@@ -1,6 +1,7 @@
 //! Stores on disk for tests: self-signed identities in PKCS12, and the ways in which people replace files.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "test support, shared by several test binaries")]
 
+pub mod crl;
 pub mod log;
 
 use p12_keystore::{
@@ -12,7 +13,10 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tls_common::testing::{Directory, FileSet};
 use tls_common::watch::{FileWatchListener, FileWatchService, WatchHandle};
-use tls_common::{BundleOptions, ClientAuth, Fingerprint, Password, ReloadOptions, Secret, StoreOptions, TlsContext};
+use tls_common::{
+    BundleOptions, ClientAuth, Connection, Fingerprint, Password, ReloadOptions, Secret, StoreOptions, TlsContext,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 pub const PASSWORD: &str = "changeit";
 
@@ -241,5 +245,21 @@ impl FileWatchListener for Recorder {
 
     fn on_modified(&self, path: &Path) {
         self.on_created(path);
+    }
+}
+
+/// Echoes four bytes for ever and ends with its peer, or when it is told to drain.
+pub async fn echo(mut connection: Connection) {
+    let info = connection.info().clone();
+    let mut bytes = [0; 4];
+    loop {
+        tokio::select! {
+            read = connection.read_exact(&mut bytes) => {
+                if read.is_err() || connection.write_all(&bytes).await.is_err() || connection.flush().await.is_err() {
+                    return;
+                }
+            }
+            _ = info.draining() => return,
+        }
     }
 }
