@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
-use support::{ALPN, Figures, HOST, KeyKind, Pki, Settings, cpu_seconds, plain};
+use support::{ALPN, Figures, HOST, KeyKind, Pki, Settings, Side, cpu_seconds, plain};
 use tls_common::{Endpoint, ProtocolVersion, StreamTuning, TlsContext};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -50,7 +50,7 @@ fn main() {
     let pki = Pki::new(KeyKind::P256);
     let suites = vec!["TLS_AES_128_GCM_SHA256".to_owned()];
     let settings = Settings { version: ProtocolVersion::Tls13, resume: false, suites };
-    let context = setup.block_on(pki.context(&settings));
+    let [by_server, by_client] = [Side::Server, Side::Client].map(|side| setup.block_on(pki.context(side, &settings)));
     let (server, client) = plain::configs(&pki, &settings);
 
     let mut transfers: Vec<Vec<Transfer>> = NAMES.iter().map(|_| Vec::new()).collect();
@@ -58,7 +58,7 @@ fn main() {
         for turn in 0..NAMES.len() {
             let who = (round + turn) % NAMES.len();
             let (acceptor, connector) = (TlsAcceptor::from(server.clone()), TlsConnector::from(client.clone()));
-            let (accepting, connecting) = (context.clone(), context.clone());
+            let (accepting, connecting) = (by_server.clone(), by_client.clone());
             let transfer = match who {
                 0 => transfer(span, |port| untuned_connect(connector, port), |tcp| untuned_accept(acceptor, tcp)),
                 1 => transfer(span, |port| tuned_connect(connector, port), |tcp| tuned_accept(acceptor, tcp)),

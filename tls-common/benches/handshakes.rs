@@ -9,13 +9,14 @@ mod support;
 
 use std::sync::Arc;
 use std::time::Instant;
-use support::{ALPN, Figures, HOST, KeyKind, Pki, Settings, cpu_seconds, plain};
+use support::{ALPN, Figures, HOST, KeyKind, Pki, Settings, Side, cpu_seconds, plain};
 use tls_common::{Acceptor, Connector, Endpoint, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Who shakes hands.
+#[derive(Clone)]
 enum Contestant {
     Plain(TlsAcceptor, TlsConnector),
     Ours(Acceptor, Connector),
@@ -37,34 +38,58 @@ fn main() {
         "| key, version, kind | who | handshakes/s | per CPU s | CPU s, plain = 1 |\n| --- | --- | --- | --- | --- |"
     );
     // Which rows, for a profiler: `-- only=resumed`.
-    let only = std::env::args().find_map(|argument| argument.strip_prefix("only=").map(str::to_owned));
+    let only = support::chosen("only=");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for (key, kind) in [("P-256", KeyKind::P256), ("RSA-2048", KeyKind::Rsa2048)] {
         let pki = Pki::new(kind);
         for (tls, version) in [("TLS 1.3", ProtocolVersion::Tls13), ("TLS 1.2", ProtocolVersion::Tls12)] {
-            for (full, resume) in [("full", false), ("resumed", true)] {
-                let row = format!("{key}, {tls}, {full}");
+            for (peers, resume, strangers) in
+                [("full", false, false), ("strangers", false, true), ("resumed", true, false)]
+            {
+                let row = format!("{key}, {tls}, {peers}");
                 if only.as_ref().is_none_or(|only| row.contains(only.as_str())) {
-                    runtime.block_on(compare(&row, &pki, &Settings { version, resume, suites: Vec::new() }, &effort));
+                    let settings = Settings { version, resume, suites: Vec::new() };
+                    runtime.block_on(compare(&row, &pki, &settings, strangers, &effort));
                 }
             }
         }
     }
 }
 
-async fn compare(row: &str, pki: &Pki, settings: &Settings, effort: &Effort) {
+/// Between `strangers` each handshake is the first that either end sees of the other.
+async fn compare(row: &str, pki: &Pki, settings: &Settings, strangers: bool, effort: &Effort) {
     let listener = TcpListener::bind((HOST, 0)).await.unwrap();
-    let contestants = contestants(pki, settings).await;
-    let mut rates = vec![Figures::default(); contestants.len()];
+    let mut rates = vec![Figures::default(); NAMES.len()];
     let mut costs = rates.clone();
-    for contestant in &contestants {
+    let acquainted = contestants(pki, settings).await;
+    // Plain rustls keeps nothing of a peer whose sessions it does not keep: always the same.
+    let stock = acquainted[0].clone();
+    for contestant in &acquainted {
         contestant.shake_hands(&listener).await; // leaves a session
     }
+    let mut sets = vec![acquainted];
+    let other = contestant(pki, settings, Side::Other, Side::Other).await;
+    // One contestant alone, for a profiler that cannot tell them apart: `-- who=tls-common`.
+    let chosen = support::chosen("who=");
     for round in 0..effort.rounds {
-        for turn in 0..contestants.len() {
-            let who = (round + turn) % contestants.len();
-            let (started, cpu) = (Instant::now(), cpu_seconds());
+        if strangers {
+            sets.clear();
             for _ in 0..effort.handshakes {
+                let mut contestants = contestants(pki, settings).await;
+                contestants[0] = stock.clone();
+                // What a generation costs its first connection is not what a stranger costs.
+                let [.., ours] = &contestants;
+                ours.warm_up(&other, &listener).await;
+                sets.push(contestants);
+            }
+        }
+        for turn in 0..NAMES.len() {
+            let who = (round + turn) % NAMES.len();
+            if chosen.as_ref().is_some_and(|chosen| chosen != NAMES[who]) {
+                continue;
+            }
+            let (started, cpu) = (Instant::now(), cpu_seconds());
+            for contestants in sets.iter().cycle().take(effort.handshakes) {
                 assert_eq!(contestants[who].shake_hands(&listener).await, settings.resume, "{}", NAMES[who]);
             }
             let handshakes = effort.handshakes as f64;
@@ -72,7 +97,7 @@ async fn compare(row: &str, pki: &Pki, settings: &Settings, effort: &Effort) {
             costs[who].0.push((cpu_seconds() - cpu) / handshakes);
         }
     }
-    for (who, name) in NAMES.iter().enumerate() {
+    for (who, name) in NAMES.iter().enumerate().filter(|_| chosen.is_none()) {
         let per_cpu = Figures(costs[who].0.iter().map(|cost| 1.0 / cost).collect());
         let against = costs[who].over(&costs[0]);
         println!("| {row} | {name} | {} | {} | {} |", rates[who].show(0), per_cpu.show(0), against.show(3));
@@ -82,18 +107,33 @@ async fn compare(row: &str, pki: &Pki, settings: &Settings, effort: &Effort) {
 async fn contestants(pki: &Pki, settings: &Settings) -> [Contestant; 3] {
     let (server, client) = plain::configs(pki, settings);
     let stock = Contestant::Plain(server.into(), client.into());
-    let generation = pki.context(settings).await.current();
-    let mut server = rustls::ServerConfig::clone(generation.server_config().unwrap());
-    let mut client = rustls::ClientConfig::clone(generation.client_config());
+    let sides = [Side::Server, Side::Client];
+    let [by_server, by_client] = sides.map(async |side| pki.context(side, settings).await.current());
+    let mut server = rustls::ServerConfig::clone(by_server.await.server_config().unwrap());
+    let mut client = rustls::ClientConfig::clone(by_client.await.client_config());
     for alpn in [&mut server.alpn_protocols, &mut client.alpn_protocols] {
         *alpn = vec![ALPN.into()];
     }
     let configs = Contestant::Plain(Arc::new(server).into(), Arc::new(client).into());
-    let endpoint = Endpoint::new("bench", Some(pki.context(settings).await), Default::default(), Default::default());
-    [stock, configs, Contestant::Ours(endpoint.acceptor(&[ALPN]), endpoint.connector(&[ALPN]))]
+    [stock, configs, contestant(pki, settings, Side::Server, Side::Client).await]
+}
+
+async fn contestant(pki: &Pki, settings: &Settings, accepting: Side, connecting: Side) -> Contestant {
+    let [at_server, at_client] = [accepting, connecting].map(async |side| {
+        Endpoint::new("bench", Some(pki.context(side, settings).await), Default::default(), Default::default())
+    });
+    Contestant::Ours(at_server.await.acceptor(&[ALPN]), at_client.await.connector(&[ALPN]))
 }
 
 impl Contestant {
+    /// Each of its ends shakes hands with `other`.
+    async fn warm_up(&self, other: &Self, listener: &TcpListener) {
+        if let (Self::Ours(acceptor, connector), Self::Ours(other_acceptor, other_connector)) = (self, other) {
+            Self::Ours(acceptor.clone(), other_connector.clone()).shake_hands(listener).await;
+            Self::Ours(other_acceptor.clone(), connector.clone()).shake_hands(listener).await;
+        }
+    }
+
     /// Whether it resumed a session.
     async fn shake_hands(&self, listener: &TcpListener) -> bool {
         let port = listener.local_addr().unwrap().port();

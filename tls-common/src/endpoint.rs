@@ -7,6 +7,7 @@ pub(crate) mod connector;
 pub(crate) mod error;
 pub(crate) mod info;
 mod judge;
+pub(crate) mod latest;
 pub(crate) mod policy;
 
 use crate::clock;

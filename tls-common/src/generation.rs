@@ -188,7 +188,7 @@ impl Generation {
 
     /// Whether a client that presented `chain` (its own certificate first) would be let in at `now`.
     pub fn judge_client(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Rejection> {
-        self.judge(chain, PeerRole::Client, None, now)
+        self.judge(chain, PeerRole::Client, None, now).map(drop)
     }
 
     /// Whether a server dialled as `name` that presented `chain` (its own certificate first) would be believed at `now`.
@@ -199,7 +199,7 @@ impl Generation {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), Rejection> {
-        self.judge(chain, PeerRole::Server, self.trust.rules.verify_hostname.then_some(name), now)
+        self.judge(chain, PeerRole::Server, Some(name), now).map(drop)
     }
 
     /// When something of a previous generation that still counts will not count any more; the earliest such moment.
@@ -224,18 +224,6 @@ impl Generation {
         self.trust.ends
     }
 
-    /// Until when a peer that presented `chain` and is accepted at `now` stays so by the clock alone: the end of its
-    /// certificate or of its pin. `None` if there is no such end.
-    pub(crate) fn accepts_until(
-        &self,
-        chain: &[CertificateDer<'_>],
-        role: PeerRole,
-        now: UnixTime,
-    ) -> Option<UnixTime> {
-        let (leaf, intermediates) = chain.split_first()?;
-        self.trust.judge.accepts_until(leaf, intermediates, role, now)
-    }
-
     /// Whether sessions of `previous` can still be resumed under this generation.
     pub(crate) fn keeps_sessions_of(&self, previous: &Generation) -> bool {
         Arc::ptr_eq(&self.trust, &previous.trust)
@@ -246,15 +234,18 @@ impl Generation {
         &self.trust.judge
     }
 
-    fn judge(
+    /// Until when, at least, a peer that presented `chain` stays accepted by the clock alone: the end of its certificate or
+    /// of its pin; `None` if there is no such end. `name` is the one dialled; it counts only if the bundle verifies host names.
+    pub(crate) fn judge(
         &self,
         chain: &[CertificateDer<'_>],
         role: PeerRole,
         name: Option<&ServerName<'_>>,
         now: UnixTime,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Option<UnixTime>, Rejection> {
         let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
-        self.trust.judge.judge(leaf, intermediates, role, name, now)
+        let name = name.filter(|_| self.trust.rules.verify_hostname);
+        self.trust.judge.judge_until(leaf, intermediates, role, name, now)
     }
 
     fn identity(&self) -> Option<&LoadedIdentity> {

@@ -7,7 +7,9 @@
 pub mod plain;
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedKey, DnType, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize,
+};
 use std::path::PathBuf;
 use std::process::Command;
 use tls_common::{BundleOptions, ClientAuth, Password, ProtocolVersion, StoreOptions, TlsContext};
@@ -18,6 +20,11 @@ pub const HOST: &str = "127.0.0.1";
 /// Whether only to show that everything works: asked for, or run by `cargo test --benches`, which does not say `--bench`.
 pub fn is_quick() -> bool {
     std::env::args().any(|argument| argument == "--quick") || !std::env::args().any(|argument| argument == "--bench")
+}
+
+/// The rest of the argument that begins with `prefix`.
+pub fn chosen(prefix: &str) -> Option<String> {
+    std::env::args().find_map(|argument| argument.strip_prefix(prefix).map(str::to_owned))
 }
 
 /// Which machine the figures are from.
@@ -86,12 +93,20 @@ impl Figures {
     }
 }
 
-/// A CA, and an identity for [`HOST`] that it has signed, in PEM files.
+/// A CA, and identities for [`HOST`] that it has signed, in PEM files.
 pub struct Pki {
     directory: tempfile::TempDir,
     pub ca: rcgen::Certificate,
-    pub leaf: rcgen::Certificate,
-    pub key: KeyPair,
+    identities: [CertifiedKey<KeyPair>; 3],
+}
+
+/// Who shows which identity: each its own, because a judge knows its own from the self-test of its generation.
+#[derive(Clone, Copy)]
+pub enum Side {
+    Server,
+    Client,
+    /// Neither: somebody to warm up with.
+    Other,
 }
 
 #[derive(Clone, Copy)]
@@ -121,18 +136,32 @@ impl Pki {
         let ca_key = key();
         let ca = params.self_signed(&ca_key).unwrap();
         let issuer = Issuer::new(params, ca_key);
-        let mut params = CertificateParams::new([HOST.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "benchmark host");
-        let key = key();
-        let leaf = params.signed_by(&key, &issuer).unwrap();
-        let pki = Self { directory: tempfile::tempdir().unwrap(), ca, leaf, key };
-        std::fs::write(pki.keystore(), pki.leaf.pem() + &pki.key.serialize_pem()).unwrap();
+        let identity = || {
+            let mut params = CertificateParams::new([HOST.to_owned()]).unwrap();
+            params.distinguished_name.push(DnType::CommonName, "benchmark host");
+            let signing_key = key();
+            CertifiedKey { cert: params.signed_by(&signing_key, &issuer).unwrap(), signing_key }
+        };
+        let identities = [identity(), identity(), identity()];
+        let pki = Self { directory: tempfile::tempdir().unwrap(), ca, identities };
+        for side in [Side::Server, Side::Client, Side::Other] {
+            let identity = pki.identity(side);
+            std::fs::write(pki.keystore(side), identity.cert.pem() + &identity.signing_key.serialize_pem()).unwrap();
+        }
         std::fs::write(pki.truststore(), pki.ca.pem()).unwrap();
         pki
     }
 
-    fn keystore(&self) -> PathBuf {
-        self.directory.path().join("identity.pem")
+    pub fn identity(&self, side: Side) -> &CertifiedKey<KeyPair> {
+        &self.identities[side as usize]
+    }
+
+    fn keystore(&self, side: Side) -> PathBuf {
+        self.directory.path().join(match side {
+            Side::Server => "server.pem",
+            Side::Client => "client.pem",
+            Side::Other => "other.pem",
+        })
     }
 
     fn truststore(&self) -> PathBuf {
@@ -140,9 +169,9 @@ impl Pki {
     }
 
     /// Mutual TLS by our crate.
-    pub async fn context(&self, settings: &Settings) -> TlsContext {
+    pub async fn context(&self, side: Side, settings: &Settings) -> TlsContext {
         let mut options = BundleOptions::new("bench");
-        options.keystore = Some(StoreOptions::new(self.keystore(), Password::None));
+        options.keystore = Some(StoreOptions::new(self.keystore(side), Password::None));
         options.truststore = Some(StoreOptions::new(self.truststore(), Password::None));
         options.client_auth = ClientAuth::Required;
         options.protocols = vec![settings.version];

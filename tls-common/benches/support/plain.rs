@@ -1,6 +1,7 @@
 //! Plain rustls as its own documentation sets it up: the limit that ours is compared with.
 
-use super::{ALPN, Pki, Settings};
+use super::{ALPN, Pki, Settings, Side};
+use rcgen::CertifiedKey;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -19,8 +20,11 @@ pub fn configs(pki: &Pki, settings: &Settings) -> (Arc<ServerConfig>, Arc<Client
         ProtocolVersion::Tls12 => &rustls::version::TLS12,
         ProtocolVersion::Tls13 => &rustls::version::TLS13,
     };
-    let chain: Vec<CertificateDer<'static>> = vec![pki.leaf.der().clone()];
-    let key = || PrivateKeyDer::try_from(pki.key.serialize_der()).unwrap();
+    let identity = |side| -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let CertifiedKey { cert, signing_key } = pki.identity(side);
+        (vec![cert.der().clone()], PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap())
+    };
+    let ((server_chain, server_key), (client_chain, client_key)) = (identity(Side::Server), identity(Side::Client));
     let mut roots = RootCertStore::empty();
     roots.add(pki.ca.der().clone()).unwrap();
     let roots = Arc::new(roots);
@@ -31,13 +35,13 @@ pub fn configs(pki: &Pki, settings: &Settings) -> (Arc<ServerConfig>, Arc<Client
         .with_protocol_versions(&[version])
         .unwrap()
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain.clone(), key())
+        .with_single_cert(server_chain, server_key)
         .unwrap();
     let mut client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key())
+        .with_client_auth_cert(client_chain, client_key)
         .unwrap();
     for alpn in [&mut server.alpn_protocols, &mut client.alpn_protocols] {
         *alpn = vec![ALPN.into()];

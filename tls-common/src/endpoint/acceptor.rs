@@ -5,9 +5,11 @@ use super::audit::Attempt;
 use super::connection::{Connection, Io};
 use super::error::HandshakeError;
 use super::info::{Handshake, LiveGuard};
+use super::latest::Latest;
 use super::policy::StreamTuning;
+use rustls::ServerConfig;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
@@ -18,12 +20,13 @@ pub struct Acceptor {
     endpoint: Arc<EndpointInner>,
     alpn: Vec<Vec<u8>>,
     tuning: StreamTuning,
+    configs: Arc<Latest<Arc<ServerConfig>>>,
 }
 
 impl Acceptor {
     pub(super) fn new(endpoint: Arc<EndpointInner>, alpn: &[&str]) -> Self {
         let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Self { endpoint, alpn, tuning: StreamTuning::INTERACTIVE }
+        Self { endpoint, alpn, tuning: StreamTuning::INTERACTIVE, configs: Arc::default() }
     }
 
     /// The same with other buffers.
@@ -41,16 +44,24 @@ impl Acceptor {
     /// # Errors
     /// See [`HandshakeError`]; each is counted and leaves an audit record.
     pub async fn accept(&self, tcp: TcpStream) -> Result<Connection, HandshakeError> {
-        let attempt = Attempt::new(tcp.peer_addr().ok(), None);
-        let result = attempt.presented.during(self.shake_hands(tcp, &attempt)).await;
+        let peer_addr = tcp.peer_addr();
+        let attempt = Attempt::new(peer_addr.as_ref().ok().copied(), None);
+        let result = match peer_addr {
+            Ok(peer_addr) => attempt.presented.during(self.shake_hands(tcp, peer_addr, &attempt)).await,
+            Err(error) => Err(HandshakeError::Io(error)),
+        };
         result.inspect_err(|error| self.endpoint.note_failure(&attempt, error))
     }
 
-    async fn shake_hands(&self, tcp: TcpStream, attempt: &Attempt) -> Result<Connection, HandshakeError> {
-        let peer_addr = tcp.peer_addr().map_err(HandshakeError::Io)?;
+    async fn shake_hands(
+        &self,
+        tcp: TcpStream,
+        peer_addr: SocketAddr,
+        attempt: &Attempt,
+    ) -> Result<Connection, HandshakeError> {
         // Without it a small frame waits for the acknowledgement of the one before. A socket that refuses is dying.
         tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
-        let tcp = BufReader::with_capacity(self.tuning.read_buffer, tcp);
+        let tcp = self.tuning.buffered(tcp, self.endpoint.tls.is_none());
         let Some(tls) = &self.endpoint.tls else {
             let live = LiveGuard::admit_plain(&self.endpoint, peer_addr);
             return Ok(Connection::new(Io::Plain(tcp), live));
@@ -67,11 +78,14 @@ impl Acceptor {
             let _permit = self.endpoint.handshakes.acquire().await.ok();
             let generation = tls.current();
             attempt.under(generation.number());
-            let mut config = rustls::ServerConfig::clone(generation.server_config().ok_or(HandshakeError::NoIdentity)?);
-            config.alpn_protocols.clone_from(&self.alpn);
+            let config = self.configs.of(&generation, || {
+                let mut config = ServerConfig::clone(generation.server_config().ok_or(HandshakeError::NoIdentity)?);
+                config.alpn_protocols.clone_from(&self.alpn);
+                Ok(Arc::new(config))
+            })?;
             let write_buffer = self.tuning.write_buffer;
             let accepted = hello
-                .into_stream_with(Arc::new(config), |session| session.set_buffer_limit(Some(write_buffer)))
+                .into_stream_with(config, |session| session.set_buffer_limit(Some(write_buffer)))
                 .await
                 .map_err(HandshakeError::from_io)?;
             Ok((generation, accepted))

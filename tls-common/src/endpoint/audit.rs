@@ -40,7 +40,7 @@ use names::Names;
 #[cfg(feature = "fuzzing")]
 pub(crate) use names::read_names;
 use rustls::pki_types::CertificateDer;
-use rustls::{CommonState, HandshakeKind, ProtocolVersion};
+use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -99,8 +99,8 @@ impl Attempt {
 pub(crate) struct Negotiated {
     kind: Option<HandshakeKind>,
     version: Option<ProtocolVersion>,
-    suite: Option<String>,
-    group: Option<String>,
+    suite: Option<CipherSuite>,
+    group: Option<NamedGroup>,
 }
 
 impl Negotiated {
@@ -108,16 +108,16 @@ impl Negotiated {
         Self {
             kind: session.handshake_kind(),
             version: session.protocol_version(),
-            suite: session.negotiated_cipher_suite().map(|suite| iana_name(&suite)),
-            group: session.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())),
+            suite: session.negotiated_cipher_suite().map(|suite| suite.suite()),
+            group: session.negotiated_key_exchange_group().map(|group| group.name()),
         }
     }
 
     /// Over QUIC, which is always TLS 1.3.
     #[cfg(feature = "quic")]
-    pub(crate) fn over_quic(resumed: bool, suite: Option<String>, group: Option<String>) -> Self {
+    pub(crate) fn over_quic(resumed: bool, suite: CipherSuite, group: Option<NamedGroup>) -> Self {
         let kind = if resumed { HandshakeKind::Resumed } else { HandshakeKind::Full };
-        Self { kind: Some(kind), version: Some(ProtocolVersion::TLSv1_3), suite, group }
+        Self { kind: Some(kind), version: Some(ProtocolVersion::TLSv1_3), suite: Some(suite), group }
     }
 
     /// Nothing but whether a session was resumed.
@@ -240,8 +240,8 @@ impl<'a> Record<'a> {
             generation = self.generation,
             handshake = self.negotiated.and_then(|negotiated| negotiated.kind).map(kind),
             protocol = self.negotiated.and_then(|negotiated| version(negotiated.version?)),
-            cipher_suite = self.negotiated.and_then(|negotiated| negotiated.suite.as_deref()),
-            group = self.negotiated.and_then(|negotiated| negotiated.group.as_deref()),
+            cipher_suite = self.negotiated.and_then(|negotiated| negotiated.suite).map(iana_name),
+            group = self.negotiated.and_then(|negotiated| negotiated.group).map(|group| format!("{group:?}")),
             reason_code,
             reason,
             "{}", self.event

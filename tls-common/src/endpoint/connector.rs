@@ -5,15 +5,17 @@ use super::audit::Attempt;
 use super::connection::{Connection, Io};
 use super::error::{ConnectError, HandshakeError};
 use super::info::{Handshake, LiveGuard};
+use super::latest::Latest;
 use super::policy::StreamTuning;
 use crate::clock;
 use rand::Rng as _;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{TlsConnector, TlsStream};
@@ -28,12 +30,13 @@ pub struct Connector {
     endpoint: Arc<EndpointInner>,
     alpn: Vec<Vec<u8>>,
     tuning: StreamTuning,
+    configs: Arc<Latest<Arc<ClientConfig>>>,
 }
 
 impl Connector {
     pub(super) fn new(endpoint: Arc<EndpointInner>, alpn: &[&str]) -> Self {
         let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Self { endpoint, alpn, tuning: StreamTuning::INTERACTIVE }
+        Self { endpoint, alpn, tuning: StreamTuning::INTERACTIVE, configs: Arc::default() }
     }
 
     /// The same with other buffers.
@@ -50,9 +53,9 @@ impl Connector {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(&self, host: &str, port: u16) -> Result<Connection, ConnectError> {
-        let target = format!("{host}:{port}");
+        let target = || format!("{host}:{port}");
         let limit = self.endpoint.limits.timeout;
-        let unreachable = |source| ConnectError::Unreachable { target: target.clone(), source };
+        let unreachable = |source| ConnectError::Unreachable { target: target(), source };
         let started = Instant::now();
         let tcp = match timeout(limit, TcpStream::connect((host, port))).await {
             Ok(Ok(tcp)) => tcp,
@@ -65,12 +68,17 @@ impl Connector {
             Err(_) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
         };
         let left = limit.saturating_sub(started.elapsed());
-        let attempt = Attempt::new(tcp.peer_addr().ok(), Some(host));
-        attempt.presented.during(self.over(tcp, host, left, &attempt)).await.map_err(|error| match error {
+        let peer_addr = tcp.peer_addr();
+        let attempt = Attempt::new(peer_addr.as_ref().ok().copied(), Some(host));
+        let connected = match peer_addr {
+            Ok(peer_addr) => attempt.presented.during(self.over(tcp, peer_addr, host, left, &attempt)).await,
+            Err(error) => Err(HandshakeError::Io(error).into()),
+        };
+        connected.map_err(|error| match error {
             OverTcp::InvalidName => ConnectError::InvalidName { host: host.to_owned() },
             OverTcp::Failed(source) => {
                 self.endpoint.note_failure(&attempt, &source);
-                ConnectError::Handshake { target: target.clone(), source }
+                ConnectError::Handshake { target: target(), source }
             }
         })
     }
@@ -88,13 +96,13 @@ impl Connector {
     async fn over(
         &self,
         tcp: TcpStream,
+        peer_addr: SocketAddr,
         host: &str,
         limit: Duration,
         attempt: &Attempt,
     ) -> Result<Connection, OverTcp> {
-        let peer_addr = tcp.peer_addr().map_err(HandshakeError::Io)?;
         tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
-        let tcp = BufReader::with_capacity(self.tuning.read_buffer, tcp);
+        let tcp = self.tuning.buffered(tcp, self.endpoint.tls.is_none());
         let Some(tls) = &self.endpoint.tls else {
             let live = LiveGuard::admit_plain(&self.endpoint, peer_addr);
             return Ok(Connection::new(Io::Plain(tcp), live));
@@ -102,12 +110,15 @@ impl Connector {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| OverTcp::InvalidName)?;
         let generation = tls.current();
         attempt.under(generation.number());
-        let mut config = rustls::ClientConfig::clone(generation.client_config());
-        config.alpn_protocols = generation.offered(&self.alpn);
+        let config = self.configs.of(&generation, || {
+            let mut config = ClientConfig::clone(generation.client_config());
+            config.alpn_protocols = generation.offered(&self.alpn);
+            Ok(Arc::new(config))
+        })?;
         let write_buffer = self.tuning.write_buffer;
         let stream = timeout(
             limit,
-            TlsConnector::from(Arc::new(config))
+            TlsConnector::from(config)
                 .connect_with(name.clone(), tcp, |session| session.set_buffer_limit(Some(write_buffer))),
         )
         .await

@@ -94,15 +94,17 @@ impl LiveGuard {
         let Handshake { peer_addr, chain, alpn, negotiated, dialled } = handshake;
         let role = if dialled.is_some() { PeerRole::Server } else { PeerRole::Client };
         let resumed = negotiated.as_ref().is_none_or(Negotiated::is_resumed);
-        if let Some(chain) = chain
-            && resumed
-        {
-            chain.iter().take(1).for_each(presented::note);
-            match &dialled {
-                Some(name) => generation.judge_server(chain, name, UnixTime::now())?,
-                None => generation.judge_client(chain, UnixTime::now())?,
+        let now = UnixTime::now();
+        let accepted_until = match chain.map(|chain| generation.judge(chain, role, dialled.as_ref(), now)) {
+            None => None,
+            Some(Ok(until)) => until,
+            Some(Err(rejection)) if resumed => {
+                chain.iter().flat_map(|chain| chain.first()).for_each(presented::note);
+                return Err(rejection);
             }
-        }
+            // The verifier has believed it a moment ago: it goes at once, as others whose time is over.
+            Some(Err(_)) => Some(now),
+        };
         let state = ConnectionState {
             generation: generation.number(),
             peer: chain.map(|chain| PeerIdentity {
@@ -111,10 +113,7 @@ impl LiveGuard {
             dialled,
             alpn: alpn.map(<[u8]>::to_vec),
             negotiated,
-            deadline: deadline_of(
-                endpoint,
-                chain.and_then(|chain| generation.accepts_until(chain, role, UnixTime::now())),
-            ),
+            deadline: deadline_of(endpoint, accepted_until),
             ..ConnectionState::plain(endpoint, peer_addr)
         };
         endpoint.note_handshake(&state);
@@ -355,10 +354,10 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     /// A certificate that ends in about `left`.
-    fn ending_in(left: Duration) -> CertificateDer<'static> {
+    fn ending_in(left: Duration) -> rcgen::Certificate {
         let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
         params.not_after = (std::time::SystemTime::now() + left).into();
-        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().into()
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap()
     }
 
     #[tokio::test]
@@ -383,14 +382,17 @@ mod tests {
         assert_eq!(lifetime(None, Some(Duration::ZERO)), Some(Duration::ZERO));
     }
 
-    /// Under which `own` is identity and trust.
-    async fn context(own: &rcgen::CertifiedKey<rcgen::KeyPair>) -> TlsContext {
+    /// Under which `own` is the identity, and trusted beside `others`.
+    async fn context(own: &rcgen::CertifiedKey<rcgen::KeyPair>, others: &[&rcgen::Certificate]) -> TlsContext {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("identity.pem");
         std::fs::write(&path, own.cert.pem() + &own.signing_key.serialize_pem()).unwrap();
         let mut options = BundleOptions::new("test");
         options.keystore = Some(StoreOptions::new(&path, Password::None));
-        options.truststore = Some(StoreOptions::new(&path, Password::None));
+        let trusted = dir.path().join("trusted.pem");
+        let others: String = others.iter().map(|other| other.pem()).collect();
+        std::fs::write(&trusted, own.cert.pem() + &others).unwrap();
+        options.truststore = Some(StoreOptions::new(&trusted, Password::None));
         options.client_auth = ClientAuth::Required;
         TlsContext::load(options, None).await.unwrap()
     }
@@ -401,14 +403,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_ends_before_the_judge_would_come_back_is_not_forgotten() {
-        let context = context(&own()).await;
+        let (three_hours, one_hour) = (ending_in(3 * HOUR), ending_in(HOUR));
+        let context = context(&own(), &[&three_hours, &one_hour]).await;
         let policy = ConnectionPolicy::default();
         let endpoint = Endpoint::new("test", Some(context.clone()), policy, HandshakeLimits::default());
-        let admit = |left| {
-            let certificate = ending_in(left);
+        let admit = |certificate: &rcgen::Certificate| {
             let handshake = Handshake {
                 peer_addr: "127.0.0.1:1".parse().unwrap(),
-                chain: Some(&[certificate]),
+                chain: Some(std::slice::from_ref(certificate.der())),
                 alpn: None,
                 negotiated: Some(Negotiated::for_tests(false)),
                 dialled: None,
@@ -416,10 +418,10 @@ mod tests {
             LiveGuard::admit(&endpoint.inner, &context.current(), handshake).unwrap()
         };
         let started = Instant::now();
-        let long = admit(3 * HOUR);
+        let long = admit(&three_hours);
         // The judge has seen it, and waits for its end.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let short = admit(HOUR);
+        let short = admit(&one_hour);
         assert_eq!(short.info.draining().await, DrainReason::MaxAge);
         assert!(started.elapsed() < 2 * HOUR && !long.info.is_draining());
         assert_eq!(long.info.draining().await, DrainReason::MaxAge);
@@ -428,7 +430,7 @@ mod tests {
     #[tokio::test]
     async fn the_peer_of_a_resumed_session_is_judged_again_for_nobody_else_did() {
         let own = own();
-        let context = context(&own).await;
+        let context = context(&own, &[]).await;
         let endpoint =
             Endpoint::new("test", Some(context.clone()), ConnectionPolicy::default(), HandshakeLimits::default());
         let admit = |certificate: CertificateDer<'static>, resumed, dialled: Option<&str>| {
@@ -442,9 +444,10 @@ mod tests {
             LiveGuard::admit(&endpoint.inner, &context.current(), handshake)
         };
         for dialled in [None, Some("localhost")] {
-            assert_eq!(admit(ending_in(HOUR), true, dialled).unwrap_err(), Rejection::Untrusted);
+            assert_eq!(admit(ending_in(HOUR).der().clone(), true, dialled).unwrap_err(), Rejection::Untrusted);
             assert_eq!(endpoint.status().connections, 0, "who is refused is not listed");
-            let live = admit(ending_in(HOUR), false, dialled).expect("the verifier has judged a full handshake");
+            let live =
+                admit(ending_in(HOUR).der().clone(), false, dialled).expect("the verifier has judged a full handshake");
             assert_eq!((endpoint.status().connections, live.info.is_resumed()), (1, false));
             drop(live);
             admit(own.cert.der().clone(), true, dialled).expect("still trusted");

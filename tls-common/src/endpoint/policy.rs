@@ -1,6 +1,8 @@
 //! What an endpoint does with connections that outlive the generation they were made under, and its bounds.
 
 use std::time::Duration;
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
 
 /// What happens to established connections when a new generation is published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +63,8 @@ impl Default for HandshakeLimits {
 /// Buffers of one connection. Bulk streams want bytes per system call at both ends; everything else wants little memory.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamTuning {
-    /// Read buffer beneath TLS, bytes.
+    /// Read buffer beneath TLS, bytes; 0 = none, TLS reads the socket itself, 4 KiB at a time. Plain TCP has at least
+    /// [`Self::PLAIN_LEAST`].
     pub read_buffer: usize,
     /// Encrypted bytes queued before a write waits for the socket. Never unlimited: without a limit `poll_write`
     /// takes everything and back-pressure is gone.
@@ -69,8 +72,18 @@ pub struct StreamTuning {
 }
 
 impl StreamTuning {
-    /// For request/response protocols: 16 KiB and 64 KiB.
-    pub const INTERACTIVE: Self = Self { read_buffer: 16 * 1024, write_buffer: 64 * 1024 };
+    /// Least read buffer of plain TCP, bytes.
+    pub const PLAIN_LEAST: usize = 4 * 1024;
+
+    /// For request/response protocols: none (a short-lived connection would clear more memory than it reads) and 64 KiB.
+    pub const INTERACTIVE: Self = Self { read_buffer: 0, write_buffer: 64 * 1024 };
     /// For bulk data: 256 KiB each; measured to be worth a fifth of the throughput, and only together.
     pub const BULK: Self = Self { read_buffer: 256 * 1024, write_buffer: 256 * 1024 };
+
+    /// `tcp` with its read buffer; `plain` without TLS above it.
+    pub(super) fn buffered(self, tcp: TcpStream, plain: bool) -> BufReader<TcpStream> {
+        // A read that does not fit passes a buffer by: one of a single byte is none.
+        let least = if plain { Self::PLAIN_LEAST } else { 1 };
+        BufReader::with_capacity(self.read_buffer.max(least), tcp)
+    }
 }

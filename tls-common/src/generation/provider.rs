@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    Error, SupportedCipherSuite, SupportedProtocolVersion,
+    CipherSuite, Error, SupportedCipherSuite, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer},
     sign::SigningKey,
@@ -97,7 +97,7 @@ fn version(protocol: ProtocolVersion) -> &'static SupportedProtocolVersion {
 fn select(options: &BundleOptions, available: &[SupportedCipherSuite], warn: bool) -> Vec<SupportedCipherSuite> {
     let mut selected = Vec::new();
     for name in &options.cipher_suites {
-        match available.iter().find(|suite| iana_name(suite) == *name) {
+        match available.iter().find(|suite| iana_name(suite.suite()) == *name) {
             Some(suite) if !selected.contains(suite) => selected.push(*suite),
             Some(_) => {}
             None if warn => tracing::warn!(
@@ -112,8 +112,8 @@ fn select(options: &BundleOptions, available: &[SupportedCipherSuite], warn: boo
 }
 
 /// rustls spells TLS 1.3 suites `TLS13_AES_128_GCM_SHA256`.
-pub(crate) fn iana_name(suite: &SupportedCipherSuite) -> String {
-    let name = suite.suite().as_str().unwrap_or_default();
+pub(crate) fn iana_name(suite: CipherSuite) -> String {
+    let name = suite.as_str().unwrap_or_default();
     name.strip_prefix("TLS13_").map_or_else(|| name.to_owned(), |rest| format!("TLS_{rest}"))
 }
 
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn names(options: &BundleOptions) -> Vec<String> {
-        for_options(options, true).unwrap().cipher_suites.iter().map(iana_name).collect()
+        for_options(options, true).unwrap().cipher_suites.iter().map(|suite| iana_name(suite.suite())).collect()
     }
 
     #[test]

@@ -311,7 +311,7 @@ fn an_expired_pair_makes_a_mutual_connection_where_it_is_granted() {
     bundle.options.leniency.expired = true;
     let generation = bundle.first();
     assert!(full(connect(&generation, &generation)));
-    assert_eq!(generation.accepts_until(&[own.der()], PeerRole::Client, UnixTime::now()), None);
+    assert_eq!(generation.judge(&[own.der()], PeerRole::Client, None, UnixTime::now()), Ok(None));
 }
 
 #[test]

@@ -5,11 +5,10 @@ use super::session::{ObservedClient, ObservedServer};
 use crate::ProtocolVersion;
 use crate::endpoint::EndpointInner;
 use crate::endpoint::error::HandshakeError;
+use crate::endpoint::latest::Latest;
 use crate::generation::{Generation, quic_initial_suite};
-use arc_swap::ArcSwapOption;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::quic::Suite;
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 const NO_TLS: HandshakeError = HandshakeError::NoQuic("it has no TLS, and there is no QUIC without");
@@ -28,9 +27,6 @@ pub(super) struct ServerConfigs {
 pub(super) struct ClientConfigs {
     latest: Latest<quinn::ClientConfig>,
 }
-
-/// What the newest generation came to.
-struct Latest<C>(ArcSwapOption<(u64, C)>);
 
 impl ServerConfigs {
     /// The current generation, and its configuration for the next connection.
@@ -79,23 +75,6 @@ impl ClientConfigs {
     }
 }
 
-impl<C: Clone> Latest<C> {
-    fn of(
-        &self,
-        generation: &Generation,
-        make: impl FnOnce() -> Result<C, HandshakeError>,
-    ) -> Result<C, HandshakeError> {
-        if let Some(made) = self.0.load().as_deref()
-            && made.0 == generation.number()
-        {
-            return Ok(made.1.clone());
-        }
-        let made = make()?;
-        self.0.store(Some(Arc::new((generation.number(), made.clone()))));
-        Ok(made)
-    }
-}
-
 fn current(endpoint: &EndpointInner) -> Result<Arc<Generation>, HandshakeError> {
     let tls = endpoint.tls.as_ref().ok_or(NO_TLS)?;
     if tls.options().protocols.contains(&ProtocolVersion::Tls13) { Ok(tls.current()) } else { Err(NO_TLS13) }
@@ -107,16 +86,4 @@ fn current(endpoint: &EndpointInner) -> Result<Arc<Generation>, HandshakeError> 
 fn initial_suite(provider: &rustls::crypto::CryptoProvider) -> Result<Suite, HandshakeError> {
     let usable = provider.cipher_suites.iter().any(|suite| suite.tls13().is_some_and(|tls13| tls13.quic.is_some()));
     quic_initial_suite().filter(|_| usable).ok_or(NO_TLS13)
-}
-
-impl<C> Default for Latest<C> {
-    fn default() -> Self {
-        Self(ArcSwapOption::empty())
-    }
-}
-
-impl<C> fmt::Debug for Latest<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Latest")
-    }
 }

@@ -42,9 +42,7 @@ pub struct HandshakeData {
 impl HandshakeData {
     /// The same for the audit record.
     pub(super) fn negotiated(&self) -> Negotiated {
-        let suite = self.cipher_suite.as_str().map(|name| name.replacen("TLS13_", "TLS_", 1));
-        let group = self.key_exchange_group.map(|group| format!("{group:?}"));
-        Negotiated::over_quic(self.resumed, suite, group)
+        Negotiated::over_quic(self.resumed, self.cipher_suite, self.key_exchange_group)
     }
 }
 

@@ -80,6 +80,12 @@ impl Crls {
         Ok(Self { lists, strict })
     }
 
+    /// The last second at which no list is overdue that is not already at `now`; `None` if for ever.
+    pub(super) fn unchanged_until(&self, now: UnixTime) -> Option<UnixTime> {
+        let due = self.lists.iter().map(|crl| crl.next_update).filter(|next_update| *next_update > now).min()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(due.as_secs().saturating_sub(1))))
+    }
+
     /// Whether `certificate` is on a list. `must_be_known` says whether strictness applies to it.
     pub(super) fn check<'k>(
         &self,

@@ -1,74 +1,80 @@
-//! Signatures in certificates that were good before. The same peers come back with the same certificates, and verifying
-//! the issuers' signatures again is most of what judging one costs: half as much as a whole resumed handshake.
+//! Peers that were believed before. The same ones come back with the same certificates, at every resumed session too,
+//! and judging a chain costs as much as half a resumed handshake.
 //!
-//! Whether a signature is good depends on nothing but the key, the message and the signature, all of which go into what
-//! is remembered; so nothing is believed longer for it. Time, use, revocation, key sizes and pins are looked at every
-//! time, and so is the handshake's own signature, which is never the same twice.
+//! A [`Judge`](super::Judge) never changes, so its verdict on the same certificates in the same role depends on nothing but the
+//! time. What is remembered therefore carries the span of time for which it holds: from when it was passed (a clock that
+//! was set back is asked anew) until the first moment at which a certificate that may have counted, a pin or a revocation
+//! list ends ([`Span`], made in `end.rs`). A new
+//! trust store, pin or list is a new judge, with an empty memory. Refusals are not remembered, nor is the host name: it is
+//! looked at every time, and so is the handshake's own signature, which is never the same twice.
 
 use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
+use rustls::pki_types::UnixTime;
 use sha2::{Digest as _, Sha256};
 
-/// Signatures remembered at most, of 32 bytes each. When there are more, all are forgotten: only certificates with a path
-/// to a trusted one get this far.
-const SIGNATURES_MAX: usize = 4096;
+use super::{Claim, PeerRole};
 
-/// The good signatures, by digest.
+/// Verdicts remembered at most, of 32 bytes and three times each. When there are more, all are forgotten: only peers that
+/// were believed get this far.
+const VERDICTS_MAX: usize = 4096;
+
+/// Who was believed, by digest of role and certificates.
 #[derive(Debug, Default)]
-pub(super) struct GoodSignatures(Mutex<HashSet<[u8; 32]>>);
+pub(super) struct Memory(Mutex<HashMap<Subject, Span>>);
 
-/// A verification algorithm that looks into its memory first.
-#[derive(Debug)]
-pub(super) struct Remembering<'a> {
-    pub(super) algorithm: &'static dyn SignatureVerificationAlgorithm,
-    pub(super) good: &'a GoodSignatures,
+/// When a verdict holds; both ends included.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// When it was passed.
+    pub(super) from: UnixTime,
+    /// Until when nothing can change it; `None` if for ever.
+    pub(super) unchanged_until: Option<UnixTime>,
+    /// Until when the peer is believed by the clock alone: this, or later; `None` if for ever.
+    pub(super) believed_until: Option<UnixTime>,
 }
 
-impl GoodSignatures {
-    fn contain(&self, digest: &[u8; 32]) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
+/// What a verdict is about: role and certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Subject([u8; 32]);
+
+impl Memory {
+    /// The verdict on the same, if it was believed before and nothing has ended since.
+    pub(super) fn get(&self, subject: Subject, now: UnixTime) -> Option<Span> {
+        let span = *self.verdicts().get(&subject)?;
+        (span.from <= now && span.unchanged_until.is_none_or(|until| now <= until)).then_some(span)
     }
 
-    fn add(&self, digest: [u8; 32]) {
-        let mut good = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if good.len() >= SIGNATURES_MAX {
-            good.clear();
+    /// `subject` is believed.
+    pub(super) fn add(&self, subject: Subject, span: Span) {
+        let mut verdicts = self.verdicts();
+        if verdicts.len() >= VERDICTS_MAX {
+            verdicts.clear();
         }
-        good.insert(digest);
+        verdicts.insert(subject, span);
+    }
+
+    fn verdicts(&self) -> MutexGuard<'_, HashMap<Subject, Span>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl SignatureVerificationAlgorithm for Remembering<'_> {
-    fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        let (kind, scheme) = (self.public_key_alg_id(), self.signature_alg_id());
+impl From<Claim<'_>> for Subject {
+    fn from(claim: Claim<'_>) -> Self {
         let mut digest = Sha256::new();
-        for part in [kind.as_ref(), scheme.as_ref(), public_key, message, signature] {
-            // The length keeps one part from ending where another begins.
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
+        digest.update(match claim.role {
+            PeerRole::Client => b"C",
+            PeerRole::Server => b"S",
+        });
+        for certificate in std::iter::once(claim.leaf).chain(claim.intermediates) {
+            // The length keeps one certificate from ending where another begins.
+            digest.update((certificate.len() as u64).to_be_bytes());
+            digest.update(certificate);
         }
-        let digest = digest.finalize().into();
-        if !self.good.contain(&digest) {
-            self.algorithm.verify_signature(public_key, message, signature)?;
-            self.good.add(digest);
-        }
-        Ok(())
-    }
-
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        self.algorithm.public_key_alg_id()
-    }
-
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.algorithm.signature_alg_id()
-    }
-
-    fn fips(&self) -> bool {
-        self.algorithm.fips()
+        Self(digest.finalize().into())
     }
 }
 
@@ -76,67 +82,47 @@ impl SignatureVerificationAlgorithm for Remembering<'_> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
-    use rustls::pki_types::alg_id;
+    use rustls::pki_types::CertificateDer;
 
     use super::*;
 
-    /// Good is what ends like the message; counts how often it was asked.
-    #[derive(Debug)]
-    struct Counting(AtomicUsize);
-
-    impl SignatureVerificationAlgorithm for Counting {
-        fn verify_signature(&self, _: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            if message.ends_with(signature) { Ok(()) } else { Err(InvalidSignature) }
-        }
-
-        fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-            alg_id::ECDSA_P256
-        }
-
-        fn signature_alg_id(&self) -> AlgorithmIdentifier {
-            alg_id::ECDSA_SHA256
-        }
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
     }
 
-    static ALGORITHM: Counting = Counting(AtomicUsize::new(0));
-
-    /// One test, because the algorithm must be static.
     #[test]
-    fn a_good_signature_is_verified_once_a_bad_one_every_time_and_no_other_passes_for_it() {
-        let good = GoodSignatures::default();
-        let remembering = Remembering { algorithm: &ALGORITHM, good: &good };
-        let verify = |key: &[u8], message: &[u8], signature: &[u8]| {
-            let before = ALGORITHM.0.load(Ordering::Relaxed);
-            let verdict = remembering.verify_signature(key, message, signature);
-            (verdict.is_ok(), ALGORITHM.0.load(Ordering::Relaxed) - before)
-        };
-        assert_eq!(verify(b"key", b"message", b"age"), (true, 1));
-        assert_eq!(verify(b"key", b"message", b"age"), (true, 0));
-        for _ in 0..2 {
-            assert_eq!(verify(b"key", b"message", b"bad"), (false, 1));
+    fn a_verdict_holds_for_the_same_certificates_in_the_same_role_within_its_time_and_for_nothing_else() {
+        let [leaf, other, ca, more] = [b"leaf".as_slice(), b"lea", b"ca", b"fca"].map(CertificateDer::from);
+        let issuers = [ca.clone()];
+        let claim = Claim { leaf: &leaf, intermediates: &issuers, role: PeerRole::Client, now: at(10) };
+        let memory = Memory::default();
+        let knows = |claim: Claim<'_>| memory.get(claim.into(), claim.now).is_some();
+        let span = |unchanged_until| Span { from: claim.now, unchanged_until, believed_until: None };
+        assert!(!knows(claim));
+        memory.add(claim.into(), span(Some(at(20))));
+        for (now, holds) in [(9, false), (10, true), (20, true), (21, false)] {
+            assert_eq!(knows(Claim { now: at(now), ..claim }), holds, "at {now}");
         }
-        for (key, message, signature) in
-            [("yek", "message", "age"), ("key", "a message", "age"), ("key", "message", "e")]
-        {
-            assert_eq!(verify(key.as_bytes(), message.as_bytes(), signature.as_bytes()), (true, 1));
-        }
+        assert!(!knows(Claim { role: PeerRole::Server, ..claim }));
+        assert!(!knows(Claim { intermediates: &[], ..claim }));
+        assert!(!knows(Claim { intermediates: &[ca.clone(), ca], ..claim }));
         // The same bytes in a row, cut elsewhere.
-        assert_eq!(verify(b"keym", b"essage", b"age"), (true, 1));
-        assert_eq!(verify(b"key", b"messagea", b"ge"), (false, 1));
+        assert!(!knows(Claim { leaf: &other, intermediates: &[more], ..claim }));
+        memory.add(claim.into(), span(None));
+        assert!(knows(Claim { now: at(u64::MAX), ..claim }), "what has no end");
     }
 
     #[test]
     fn what_is_remembered_has_a_bound() {
-        let good = GoodSignatures::default();
-        for number in 0..=SIGNATURES_MAX as u64 {
-            let mut digest = [0; 32];
-            digest[..8].copy_from_slice(&number.to_le_bytes());
-            good.add(digest);
-            assert!(good.contain(&digest));
+        let memory = Memory::default();
+        for number in 0..=VERDICTS_MAX as u64 {
+            let mut subject = Subject([0; 32]);
+            subject.0[..8].copy_from_slice(&number.to_be_bytes());
+            memory.add(subject, Span { from: at(0), unchanged_until: None, believed_until: None });
+            assert!(memory.get(subject, at(0)).is_some());
         }
-        assert!(good.0.lock().unwrap().len() <= SIGNATURES_MAX);
+        assert!(memory.verdicts().len() <= VERDICTS_MAX);
     }
 }

@@ -38,21 +38,19 @@ use rustls::{
     crypto::WebPkiSupportedAlgorithms,
     pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
 };
+use tokio::time::Instant;
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
-use x509_parser::{
-    certificate::X509Certificate,
-    prelude::{FromDer, X509Version},
-};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use self::{
     crl::{Crls, Issuers},
-    memory::{GoodSignatures, Remembering},
+    memory::Memory,
     signed::{Key, Signed},
     usable::{check_key, is_self_issued, may_issue, parse},
 };
 
 use crate::{
-    Fingerprint, KeySizes, Leniency, Rejection,
+    Fingerprint, KeySizes, Leniency, Rejection, clock,
     generation::Outgoing,
     pins::{self, Pin},
 };
@@ -66,7 +64,7 @@ pub(crate) struct Judge {
     revoked: Vec<(Vec<u8>, Rejection)>,
     criteria: Arc<Criteria>,
     algorithms: WebPkiSupportedAlgorithms,
-    good: Arc<GoodSignatures>,
+    memory: Arc<Memory>,
     /// Judges of before the last changes, newest first, each with the end of its overlap.
     outgoing: Vec<Outgoing<Arc<Judge>>>,
 }
@@ -124,7 +122,7 @@ impl Judge {
             trusted: trusted.iter().cloned().collect(),
             criteria,
             algorithms,
-            good: Arc::default(),
+            memory: Arc::default(),
             outgoing: Vec::new(),
         }
     }
@@ -177,14 +175,23 @@ impl Judge {
         name: Option<&ServerName<'_>>,
         now: UnixTime,
     ) -> Result<(), Rejection> {
+        self.judge_until(leaf, intermediates, role, name, now).map(drop)
+    }
+
+    /// As [`Self::judge`]. A peer that is believed stays so, by the clock alone, at least until the moment that is returned;
+    /// `None` if for ever.
+    pub(crate) fn judge_until(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: PeerRole,
+        name: Option<&ServerName<'_>>,
+        now: UnixTime,
+    ) -> Result<Option<UnixTime>, Rejection> {
         let claim = Claim { leaf, intermediates, role, now };
         self.believes(claim)
-            .or_else(|rejection| {
-                let alive = self.outgoing.iter().filter(|outgoing| outgoing.is_alive());
-                let mut verdicts = alive.map(|outgoing| outgoing.what.believes(claim));
-                if verdicts.any(|verdict| verdict.is_ok()) { Ok(()) } else { Err(rejection) }
-            })
-            .and_then(|()| name.map_or(Ok(()), |name| is_for(leaf, name)))
+            .or_else(|rejection| self.believed(claim).map(Some).ok_or(rejection))
+            .and_then(|until| name.map_or(Ok(()), |name| is_for(leaf, name)).map(|()| until))
             .inspect_err(|rejection| {
                 let (peer, fingerprint) = (role.name(), Fingerprint::sha256_of(leaf));
                 // The TLS library's error, which is all the handshake's own record gets, has no place for the serial.
@@ -212,8 +219,27 @@ impl Judge {
         names.collect()
     }
 
-    fn believes(&self, claim: Claim<'_>) -> Result<(), Rejection> {
-        self.trusts(claim).and_then(|()| pins::check(&self.criteria.pins, claim.leaf, claim.now))
+    fn believes(&self, claim: Claim<'_>) -> Result<Option<UnixTime>, Rejection> {
+        let subject = claim.into();
+        if let Some(span) = self.memory.get(subject, claim.now) {
+            return Ok(span.believed_until);
+        }
+        self.trusts(claim)?;
+        pins::check(&self.criteria.pins, claim.leaf, claim.now)?;
+        let span = self.span_of(claim);
+        self.memory.add(subject, span);
+        Ok(span.believed_until)
+    }
+
+    /// Until when one of those that were in force before believes it, each as long as its own time lasts.
+    fn believed(&self, claim: Claim<'_>) -> Option<UnixTime> {
+        let alive = self.outgoing.iter().filter(|outgoing| outgoing.is_alive());
+        let ends = alive.filter_map(|outgoing| {
+            let end = outgoing.what.believes(claim).ok()?;
+            let until = clock::unix_after(claim.now, outgoing.until.saturating_duration_since(Instant::now()));
+            Some(end.map_or(until, |end| end.min(until)))
+        });
+        ends.max()
     }
 
     fn trusts(&self, claim: Claim<'_>) -> Result<(), Rejection> {
@@ -226,6 +252,13 @@ impl Judge {
         }
     }
 
+    /// Whether a trusted certificate is believed only with a chain to a trusted CA.
+    fn needs_issuer(&self, leaf: &CertificateDer<'_>) -> bool {
+        // One that cannot be read proves nothing about its issuer.
+        let self_issued = || parse(leaf).is_ok_and(|certificate| is_self_issued(&certificate));
+        !self.criteria.leniency.untrusted_issuer && !self_issued()
+    }
+
     /// The peer's own certificate lies in the truststore.
     fn trusts_itself(&self, claim: Claim<'_>) -> Result<(), Rejection> {
         let Claim { leaf, intermediates, role, now } = claim;
@@ -233,7 +266,7 @@ impl Judge {
         usable::check(&certificate, role, self.criteria.leniency, now)?;
         check_key(Key::from_spki(certificate.public_key().raw), self.criteria.min_key)?;
         let is_self_issued = is_self_issued(&certificate);
-        if !is_self_issued && !self.criteria.leniency.untrusted_issuer {
+        if self.needs_issuer(leaf) {
             self.trusts_chain(claim).map_err(|rejection| match rejection {
                 Rejection::Untrusted => Rejection::UntrustedIssuer,
                 other => other,
@@ -263,15 +296,15 @@ impl Judge {
                 webpki::Error::CertRevoked
             })
         };
-        let algorithms: Vec<_> = self
-            .algorithms
-            .all
-            .iter()
-            .map(|algorithm| Remembering { algorithm: *algorithm, good: &self.good })
-            .collect();
-        let algorithms: Vec<_> = algorithms.iter().map(|algorithm| algorithm as _).collect();
-        let path =
-            certificate.verify_for_usage(&algorithms, &self.anchors, intermediates, now, usage, None, Some(&accepts));
+        let path = certificate.verify_for_usage(
+            self.algorithms.all,
+            &self.anchors,
+            intermediates,
+            now,
+            usage,
+            None,
+            Some(&accepts),
+        );
         match path {
             Ok(_) => Ok(()),
             Err(error) => Err(match (refused.take(), error) {
@@ -365,10 +398,14 @@ fn signers_among<'a, 'd: 'a>(
 }
 
 fn is_for(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Rejection> {
-    if parse(leaf)?.version() == X509Version::V1 {
-        return Err(Rejection::WrongName { expected: name.to_owned(), presented: Vec::new() }); // it cannot carry names
-    }
-    EndEntityCert::try_from(leaf)
+    let certificate = match EndEntityCert::try_from(leaf) {
+        // Version 1, trusted as such: it cannot carry names.
+        Err(webpki::Error::UnsupportedCertVersion) => {
+            return Err(Rejection::WrongName { expected: name.to_owned(), presented: Vec::new() });
+        }
+        certificate => certificate,
+    };
+    certificate
         .and_then(|certificate| certificate.verify_is_valid_for_subject_name(name))
         .map_err(|error| rejection(error, PeerRole::Server))
 }

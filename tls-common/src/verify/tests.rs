@@ -4,6 +4,7 @@
 mod crl;
 mod java;
 mod keys;
+mod remembered;
 
 use std::time::Duration;
 

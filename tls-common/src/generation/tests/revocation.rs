@@ -101,8 +101,8 @@ fn pins_of_the_options_and_of_the_file_add_up() {
     let end = moment(4_133_980_799);
     assert_eq!(verdict(&two, after), Err(Rejection::PinEnded { not_after: end }));
     assert_eq!(
-        generation.accepts_until(&[two.der()], PeerRole::Client, within),
-        Some(end),
+        generation.judge(&[two.der()], PeerRole::Client, None, within),
+        Ok(Some(end)),
         "a live connection ends with its pin"
     );
     let broken = Bundle::mutual(&own, &[&root]).pins_file("\nnonsense");

@@ -153,6 +153,7 @@ fn an_overdue_list_still_refuses_and_only_strictness_refuses_the_others() {
     let refusal = verdict(&strict, &[&other]).unwrap_err();
     assert_eq!(refusal, Rejection::CrlExpired { next_update: now() });
     assert_eq!(strict.judge(&other.der(), &[], CLIENT, None, moment_before), Ok(()), "not yet due");
+    assert_eq!(verdict(&strict, &[&other]), Err(refusal), "that it was believed before is no excuse");
     let renewed = judge_with_crl(&[&root], &[&list, &root.crl(&[], 2027)], STRICT);
     assert_eq!(verdict(&renewed, &[&other]), Ok(()), "its successor is there, too");
 }
