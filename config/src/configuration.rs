@@ -332,7 +332,7 @@ mod tests {
         );
         assert_eq!(refused("heartbeat.interval", "0"), "`heartbeat.interval: 0`: it must be more than zero");
         assert!(refused("security.ssl.internal.keystore-type", "jceks").contains("keytool -importkeystore"));
-        assert!(refused("taskmanager.data.transport", "quic").contains("later release"));
+        assert!(refused("taskmanager.data.transport", "udp").contains("`tcp` or `quic`"));
         assert!(refused("security.ssl.protocol", "SSLv3").contains("TLSv1.2,TLSv1.3"));
         assert!(
             refused("security.ssl.algorithms", "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256")

@@ -57,6 +57,8 @@ pub struct Vertex {
     pub parallelism: usize,
     /// The operators' names, in the order rows pass them.
     pub operators: Vec<String>,
+    /// Vertices of different groups do not share task slots.
+    pub slot_sharing_group: String,
     pub(crate) plan: VertexPlan,
 }
 

@@ -14,7 +14,7 @@
 //!
 //! | kind | frame | channel | sequence | value | flags | body |
 //! | --- | --- | --- | --- | --- | --- | --- |
-//! | 1 | [`Hello`] | | connection number | session | 1 = resumed | magic, version, TaskManager id |
+//! | 1 | [`Hello`] | lane, 16 bits; lanes, 16 bits | connection number | session | 1 = resumed | magic, version, TaskManager id |
 //! | 2 | open | yes | | | | channel id, 16 bytes |
 //! | 3 | data | yes | yes | | | payload |
 //! | 4 | event | yes | yes | | | payload |
@@ -48,7 +48,7 @@ pub use header::Kind;
 pub const ALPN: &str = "tidemill-data/1";
 
 /// Version that [`Hello`] carries.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes of the fixed header.
 pub const HEADER_BYTES: usize = 32;
@@ -147,6 +147,10 @@ pub struct Hello {
     pub version: u16,
     /// Who speaks.
     pub task_manager: TaskManagerId,
+    /// Which of the sessions of the same two TaskManagers this is, from 0. 0 from the accepting side.
+    pub lane: u16,
+    /// How many sessions the speaker spreads its channels over: both sides must do it alike.
+    pub lanes: u16,
     /// Chosen at random by the dialling side, known to nobody else. 0 from the accepting side.
     pub session: u64,
     /// Counts the connections of a session; the newest is the one to use. 0 from the accepting side.
@@ -201,6 +205,12 @@ pub enum ErrorCode {
 }
 
 impl ChannelId {
+    /// Which of `lanes` sessions carries the channel: the same at both of its ends.
+    pub fn lane(&self, lanes: u16) -> u16 {
+        let [low, high, ..] = self.0;
+        u16::from_le_bytes([low, high]) % lanes.max(1)
+    }
+
     /// From its 16 bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)

@@ -262,6 +262,26 @@ pub struct TaskManagerDetails {
     pub metrics: TaskManagerMetrics,
 }
 
+/// `GET /taskmanagers/:id/usage`, which Flink does not have: what the process has used and moved so far, as of its last
+/// heartbeat.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessUsage {
+    /// When it was written, Unix milliseconds by the TaskManager's clock.
+    pub time: i64,
+    /// CPU time of all threads, user and system, milliseconds.
+    pub cpu_millis: u64,
+    pub resident_bytes: u64,
+    pub peak_resident_bytes: u64,
+    /// Of the tasks that have not ended, all together.
+    pub read_records: u64,
+    pub read_bytes: u64,
+    pub write_records: u64,
+    pub write_bytes: u64,
+    /// The data plane's own report: `peers` by id, `receive_buffer_used_bytes`.
+    pub shuffle: serde_json::Value,
+}
+
 /// Memory is not divided among slots: -1 (Flink's "unknown") MiB each.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

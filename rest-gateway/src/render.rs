@@ -8,8 +8,8 @@ use tls_common::metrics as tls_metrics;
 
 use crate::dto::{
     ExceptionEntry, ExceptionHistory, Hardware, JobDetails, JobExceptions, JobIdWithStatus, JobOverview,
-    MemoryConfiguration, Metric, Overview, Plan, PlanInput, PlanNode, ProcessTls, Resource, TaskManager, Vertex,
-    VertexMetrics,
+    MemoryConfiguration, Metric, Overview, Plan, PlanInput, PlanNode, ProcessTls, ProcessUsage, Resource, TaskManager,
+    Vertex, VertexMetrics,
 };
 
 /// What `flink-version` says: ours.
@@ -187,6 +187,23 @@ pub(crate) fn task_manager(details: v1::TaskManagerDetails) -> TaskManager {
         },
         memory_configuration: MemoryConfiguration::default(),
     }
+}
+
+/// `None` before the first heartbeat.
+pub(crate) fn usage(details: &v1::TaskManagerDetails) -> Option<ProcessUsage> {
+    let (usage, tasks) = (details.usage?, details.metrics.unwrap_or_default());
+    Some(ProcessUsage {
+        time: usage.time_ms,
+        cpu_millis: usage.cpu_ms,
+        resident_bytes: usage.resident_bytes,
+        peak_resident_bytes: usage.peak_resident_bytes,
+        read_records: tasks.records_in,
+        read_bytes: tasks.bytes_in,
+        write_records: tasks.records_out,
+        write_bytes: tasks.bytes_out,
+        // Of another release, perhaps: passed on as it is.
+        shuffle: serde_json::from_str(&details.shuffle_json).unwrap_or_default(),
+    })
 }
 
 /// Prometheus' text: `tls_common::metrics` of every process with the labels `process` and `id`, and before them who

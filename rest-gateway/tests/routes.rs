@@ -14,7 +14,8 @@ use proto::{
     ids::JobId,
     v1::{
         DescribeJobResponse, EdgeDetails, Failure, Hardware, JobState, JobStateTime, JobSummary, OverviewResponse,
-        SubtaskDetails, TaskManagerAddress, TaskManagerDetails, TaskMetrics, TaskState, TaskStateCount, VertexDetails,
+        ProcessUsage, SubtaskDetails, TaskManagerAddress, TaskManagerDetails, TaskMetrics, TaskState, TaskStateCount,
+        VertexDetails,
     },
 };
 use rest_gateway::{
@@ -119,7 +120,9 @@ impl Backend for Fake {
             assigned_tasks: 2,
             last_heartbeat_ms: 5900,
             hardware: Some(Hardware { cpu_cores: 2, physical_memory_bytes: 1 << 34, free_memory_bytes: 1 << 33 }),
-            shuffle_json: String::new(),
+            shuffle_json: r#"{"peers":{}}"#.to_owned(),
+            usage: Some(ProcessUsage { time_ms: 5890, cpu_ms: 70, resident_bytes: 1 << 25, ..ProcessUsage::default() }),
+            metrics: Some(TaskMetrics { records_in: 3, bytes_in: 300, ..TaskMetrics::default() }),
         };
         Ok(vec![task_manager("localhost:41-a"), task_manager("localhost:41-b")])
     }
@@ -278,6 +281,15 @@ async fn values_are_the_clusters() {
     assert_eq!(task_manager["id"], "localhost:41-b");
     assert_eq!((&task_manager["dataPort"], &task_manager["jmxPort"]), (&json!(42), &json!(-1)));
     assert_eq!(task_manager["freeResource"]["cpuCores"], 1.0);
+    let usage = get("/taskmanagers/localhost:41-b/usage").await;
+    assert_eq!(
+        (&usage["time"], &usage["cpuMillis"], &usage["residentBytes"]),
+        (&json!(5890), &json!(70), &json!(1 << 25))
+    );
+    assert_eq!(
+        (&usage["readRecords"], &usage["readBytes"], &usage["shuffle"]),
+        (&json!(3), &json!(300), &json!({"peers": {}}))
+    );
 }
 
 #[tokio::test]

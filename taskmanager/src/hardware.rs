@@ -2,6 +2,8 @@
 
 use proto::v1::Hardware;
 
+use crate::usage::bytes_of;
+
 const MEMINFO: &str = "/proc/meminfo";
 
 /// Figures of the machine; what the system does not tell is 0.
@@ -13,25 +15,5 @@ pub(crate) fn read() -> Hardware {
         cpu_cores,
         physical_memory_bytes: bytes_of(&meminfo, "MemTotal:"),
         free_memory_bytes: bytes_of(&meminfo, "MemAvailable:"),
-    }
-}
-
-/// `MemTotal:       24683904 kB`
-fn bytes_of(meminfo: &str, field: &str) -> u64 {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix(field));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.unwrap_or(0).saturating_mul(1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn meminfo_is_in_kilobytes() {
-        let meminfo = "MemTotal:       24683904 kB\nMemFree:         100 kB\nMemAvailable:    2048 kB\n";
-        assert_eq!(bytes_of(meminfo, "MemTotal:"), 24_683_904 * 1024);
-        assert_eq!(bytes_of(meminfo, "MemAvailable:"), 2 << 20);
-        assert_eq!(bytes_of("", "MemTotal:"), 0);
     }
 }

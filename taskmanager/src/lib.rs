@@ -15,8 +15,12 @@ pub mod membership;
 pub mod rpc;
 pub mod settings;
 pub mod shuffle;
+pub mod usage;
 
-use config::{ConfigOption, Configuration, address, bootstrap, options, tls};
+use std::io;
+use std::net::SocketAddr;
+
+use config::{ConfigOption, Configuration, DataTransport, address, bootstrap, options, tls};
 use proto::ids::TaskManagerId;
 use proto::v1;
 use tls_common::grpc::RotatingChannel;
@@ -30,7 +34,7 @@ use executor::plans::Plans;
 use membership::Membership;
 use rpc::jobmanager::JobManager;
 use settings::Settings;
-use shuffle::Shuffle;
+use shuffle::{DataSocket, Shuffle};
 
 /// What gRPC speaks over TLS.
 const ALPN_H2: &str = "h2";
@@ -44,8 +48,20 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
     let data = tls::internal_endpoint(&config, tls::Internal::Data, context.as_ref())?;
     let blob = tls::internal_endpoint(&config, tls::Internal::Blob, context.as_ref())?;
     let rpc_listener = listen(&config, &options::TASKMANAGER_RPC_PORT).await?;
-    let data_listener = listen(&config, &options::TASKMANAGER_DATA_PORT).await?;
-    let (rpc_address, data_address) = (rpc_listener.local_addr(), data_listener.local_addr());
+    let data_socket = match settings.data_transport {
+        DataTransport::Tcp => listen(&config, &options::TASKMANAGER_DATA_PORT).await?.into(),
+        DataTransport::Quic => {
+            let address =
+                address::bind_address(&config, &options::TASKMANAGER_BIND_HOST, &options::TASKMANAGER_DATA_PORT);
+            let address = address.await?;
+            DataSocket::bind_quic(&data, address).map_err(|source| match source.kind() {
+                io::ErrorKind::InvalidInput => TaskManagerError::Quic(source),
+                _ => cannot_listen(address, &options::TASKMANAGER_DATA_PORT, source),
+            })?
+        }
+    };
+    let rpc_address = rpc_listener.local_addr();
+    let data_address = data_socket.local_addr().map_err(TaskManagerError::DataPlane)?;
     let id = match settings.id {
         Some(id) => id,
         None => TaskManagerId::random(&format!("{}:{}", settings.host, rpc_address.port()))?,
@@ -54,7 +70,8 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
     // The servers outlive `shutdown` until the tasks have ended.
     let serving = CancellationToken::new();
     let (shuffle, shuffle_server) =
-        Shuffle::start(id.clone(), data.clone(), data_listener, settings.shuffle, serving.clone()).await;
+        Shuffle::start(id.clone(), data.clone(), data_socket, settings.shuffle, serving.clone())
+            .map_err(TaskManagerError::DataPlane)?;
     let channel = RotatingChannel::new(rpc.connector(&[ALPN_H2]), settings.jobmanager_host, settings.jobmanager_port);
     let jobmanager = JobManager::new(channel, settings.call_patience);
     let plans = Plans::new(blob.connector(&[proto::blob::ALPN]));
@@ -91,9 +108,9 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
 
 async fn listen(config: &Configuration, port: &'static ConfigOption<u16>) -> Result<Listener, TaskManagerError> {
     let address = address::bind_address(config, &options::TASKMANAGER_BIND_HOST, port).await?;
-    Listener::bind(address).await.map_err(|source| TaskManagerError::Listen {
-        address,
-        port_option: port.key(),
-        source,
-    })
+    Listener::bind(address).await.map_err(|source| cannot_listen(address, port, source))
+}
+
+fn cannot_listen(address: SocketAddr, port: &'static ConfigOption<u16>, source: io::Error) -> TaskManagerError {
+    TaskManagerError::Listen { address, port_option: port.key(), source }
 }

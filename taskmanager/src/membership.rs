@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::executor::Executor;
 use crate::rpc::jobmanager::JobManager;
 use crate::shuffle::Shuffle;
+use crate::usage;
 
 /// Pause after a JobManager that does not answer, or does not want us, has been tried for a while.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -149,6 +150,7 @@ impl Membership {
             tasks,
             endpoints_json: json(&endpoints),
             shuffle_json: json(&self.shuffle.stats()),
+            usage: Some(usage::own()),
         }
     }
 

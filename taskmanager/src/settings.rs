@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use config::{Configuration, DataTransport, address, options};
+use config::{Configuration, DataTransport, MemorySize, address, options};
 use proto::ids::TaskManagerId;
 
 use crate::error::TaskManagerError;
-use crate::shuffle::ShuffleOptions;
+use crate::shuffle::{LANES_MAX, RETAINED_BYTES_MIN, ShuffleOptions};
 
 /// Most slots a JobManager takes of one TaskManager.
 const SLOTS_MAX: usize = 1_024;
@@ -25,6 +25,7 @@ pub struct Settings {
     pub call_patience: Duration,
     /// The JobManager's, too.
     pub heartbeat_timeout: Duration,
+    pub data_transport: DataTransport,
     pub shuffle: ShuffleOptions,
 }
 
@@ -35,9 +36,19 @@ impl Settings {
             Ok(count) if (1..=SLOTS_MAX).contains(&slots) => count,
             _ => return Err(TaskManagerError::Slots { slots, max: SLOTS_MAX }),
         };
-        match config.get(&options::TASKMANAGER_DATA_TRANSPORT)? {
-            DataTransport::Tcp => {}
+        let retained = config.get(&options::TASKMANAGER_NETWORK_CHANNEL_RETAINED)?;
+        if retained.bytes() < RETAINED_BYTES_MIN {
+            return Err(TaskManagerError::Retained { retained, min: MemorySize::from_bytes(RETAINED_BYTES_MIN) });
         }
+        let lanes = config.get(&options::TASKMANAGER_NETWORK_LANES)?;
+        if lanes > LANES_MAX {
+            return Err(TaskManagerError::Lanes { lanes, max: LANES_MAX });
+        }
+        let debloat_target = match config.get(&options::TASKMANAGER_NETWORK_BUFFER_DEBLOAT)? {
+            true => Some(config.get(&options::TASKMANAGER_NETWORK_BUFFER_DEBLOAT_TARGET)?),
+            false => None,
+        };
+        let data_transport = config.get(&options::TASKMANAGER_DATA_TRANSPORT)?;
         let (jobmanager_host, jobmanager_port) =
             address::peer_address(config, &options::JOBMANAGER_RPC_ADDRESS, &options::JOBMANAGER_RPC_PORT)?;
         let id = config.get_optional(&options::TASKMANAGER_RESOURCE_ID)?;
@@ -48,11 +59,14 @@ impl Settings {
             jobmanager_host,
             jobmanager_port,
             call_patience: config.get(&options::PEKKO_ASK_TIMEOUT)?,
+            data_transport,
             heartbeat_timeout: config.get(&options::HEARTBEAT_TIMEOUT)?,
             shuffle: ShuffleOptions {
                 window_bytes: config.get(&options::TASKMANAGER_NETWORK_CHANNEL_WINDOW)?.bytes(),
-                retained_bytes: config.get(&options::TASKMANAGER_NETWORK_CHANNEL_RETAINED)?.bytes(),
+                retained_bytes: retained.bytes(),
                 receive_buffer_bytes: config.get(&options::TASKMANAGER_NETWORK_RECEIVE_BUFFER)?.bytes(),
+                lanes,
+                debloat_target,
                 reconnect_timeout: config.get(&options::TASKMANAGER_NETWORK_RECONNECT_TIMEOUT)?,
                 open_timeout: config.get(&options::TASKMANAGER_NETWORK_OPEN_TIMEOUT)?,
                 ..ShuffleOptions::default()

@@ -78,6 +78,14 @@ fn an_unknown_security_option() {
 }
 
 #[test]
+fn quic_without_the_tls_that_it_needs() {
+    let quic = "taskmanager.data.transport: quic\n";
+    Config::plain().with(quic).is_refused(&["taskmanager.data.transport: quic", "security.ssl.internal.enabled"]);
+    let tls12 = Config::secured(KEY, TRUST, PASSWORD).with("security.ssl.protocol: TLSv1.2\n");
+    tls12.with(quic).is_refused(&["taskmanager.data.transport: quic", "security.ssl.protocol"]);
+}
+
+#[test]
 fn a_value_of_the_wrong_form() {
     Config::plain().with("heartbeat.interval: soon\n").is_refused(&["`heartbeat.interval: soon`", "10 s"]);
 }

@@ -15,6 +15,8 @@ mod ready;
 pub use ready::announce;
 
 use crate::configuration::Configuration;
+use crate::error::ConfigError;
+use crate::options;
 use crate::tls::hangup;
 use arguments::Arguments;
 use parent::Parent;
@@ -30,6 +32,9 @@ use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+/// Most threads of a runtime; more would only wait for each other.
+const WORKER_THREADS_MAX: usize = 1_024;
 
 /// How long blocking work (a file that is being read) may hold up the exit after the service itself is done.
 const BLOCKING_WORK_GRACE: Duration = Duration::from_secs(1);
@@ -90,7 +95,11 @@ where
     configuration.warnings().iter().for_each(|warning| warn!("{warning}"));
     ready::remove_stale(&configuration).map_err(|error| line(&error))?;
     let _remembering = hangup::remember_contexts();
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = runtime::Builder::new_multi_thread();
+    if let Some(threads) = worker_threads(service, &configuration).map_err(|error| line(&error))? {
+        runtime.worker_threads(threads);
+    }
+    let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
     let result = runtime.block_on(async {
         // Before the service starts: a signal that comes first must not kill the process half-way.
@@ -101,6 +110,20 @@ where
     });
     runtime.shutdown_timeout(BLOCKING_WORK_GRACE);
     result
+}
+
+/// `None`: one for each core.
+fn worker_threads(service: &str, configuration: &Configuration) -> Result<Option<usize>, ConfigError> {
+    if service != "taskmanager" {
+        return Ok(None);
+    }
+    let configured = configuration.get_optional(&options::TASKMANAGER_WORKER_THREADS)?;
+    Ok(Some(configured.map_or_else(task_threads, |threads| threads.min(WORKER_THREADS_MAX))))
+}
+
+/// Threads that a TaskManager runs tasks and their exchange on, unless `taskmanager.worker-threads` says otherwise.
+pub fn task_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 struct Signals {

@@ -30,17 +30,28 @@ options! {
     TASKMANAGER_RESOURCE_ID: String = "taskmanager.resource-id";
     /// Subtasks the TaskManager runs at once.
     TASKMANAGER_NUMBER_OF_TASK_SLOTS: usize = "taskmanager.numberOfTaskSlots", default = "1", positive = true;
-    /// What carries the data plane.
+    /// What carries the data plane: `tcp`, or `quic` where UDP suits the network better (it costs more CPU per byte).
     TASKMANAGER_DATA_TRANSPORT: DataTransport = "taskmanager.data.transport", default = "tcp";
+    /// Threads that run tasks and their exchange; sources and sinks have threads of their own. Without it, half of the
+    /// machine's cores, at least one (and never more than 1024): with one for each core, the two ends of every hand-over sit on different cores.
+    TASKMANAGER_WORKER_THREADS: usize = "taskmanager.worker-threads", positive = true;
     /// Bytes that one channel may have under way and unread at its receiver.
     TASKMANAGER_NETWORK_CHANNEL_WINDOW: MemorySize =
-        "taskmanager.network.channel.window", default = "1 mb", positive = true;
+        "taskmanager.network.channel.window", default = "2 mb", positive = true;
     /// Bytes that one sending channel keeps at most, to send them again after a lost connection.
     TASKMANAGER_NETWORK_CHANNEL_RETAINED: MemorySize =
         "taskmanager.network.channel.retained", default = "4 mb", positive = true;
     /// Bytes that all channels of the process together may hold as receivers.
     TASKMANAGER_NETWORK_RECEIVE_BUFFER: MemorySize =
         "taskmanager.network.memory.receive-buffer", default = "128 mb", positive = true;
+    /// Whether a channel has no more under way than its reader takes within `taskmanager.network.memory.buffer-debloat.target`.
+    TASKMANAGER_NETWORK_BUFFER_DEBLOAT: bool = "taskmanager.network.memory.buffer-debloat.enabled", default = "false";
+    /// How long what a channel has under way should last its reader, where buffers are debloated. Must be well above the
+    /// round trip between two TaskManagers: with less under way than fits on the way, the reader starves.
+    TASKMANAGER_NETWORK_BUFFER_DEBLOAT_TARGET: Duration =
+        "taskmanager.network.memory.buffer-debloat.target", default = "1 s", positive = true;
+    /// Connections that the channels between two TaskManagers are spread over, 1 to 16; the same on all TaskManagers.
+    TASKMANAGER_NETWORK_LANES: u16 = "taskmanager.network.lanes", default = "1", positive = true;
     /// A TaskManager that cannot be reached for this long is lost, and the tasks that talk to it fail.
     TASKMANAGER_NETWORK_RECONNECT_TIMEOUT: Duration =
         "taskmanager.network.reconnect-timeout", default = "10 s", positive = true;

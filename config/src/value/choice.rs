@@ -29,15 +29,17 @@ impl ConfigValue for LogFormat {
 pub enum DataTransport {
     /// TCP, with TLS where internal TLS is on.
     Tcp,
+    /// QUIC, over UDP. Needs internal TLS, and TLS 1.3 among its protocols.
+    Quic,
 }
 
 impl ConfigValue for DataTransport {
-    const FORM: &'static str = "`tcp`";
+    const FORM: &'static str = "`tcp` or `quic`";
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         match word(text).as_str() {
             "tcp" => Ok(Self::Tcp),
-            "quic" => Err(Refusal::Because("QUIC comes with a later release; use `tcp`")),
+            "quic" => Ok(Self::Quic),
             _ => Err(Refusal::Malformed),
         }
     }

@@ -12,6 +12,10 @@ impl Sink for BlackHole {
     fn open(&self, _subtask: usize) -> Result<Box<dyn SinkWriter>, TaskError> {
         Ok(Box::new(Self))
     }
+
+    fn blocks(&self) -> bool {
+        false
+    }
 }
 
 impl SinkWriter for BlackHole {

@@ -171,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn pooled_text_differs_from_row_to_row_and_keeps_its_length() {
+        let source = open("'number-of-rows' = '1000', 'fields.s.kind' = 'pooled', 'fields.s.length' = '32'").unwrap();
+        let batches = source.source.splits(0, 1, &[3], 300).into_iter().flatten().map(Result::unwrap);
+        let texts: std::collections::BTreeSet<String> = batches
+            .flat_map(|batch| {
+                batch.column(0).as_string::<i32>().iter().map(|s| s.unwrap().to_owned()).collect::<Vec<_>>()
+            })
+            .collect();
+        assert!(texts.len() > 990 && texts.iter().all(|text| text.len() == 32), "{}", texts.len());
+        assert_eq!(lines(&source, 1), lines(&source, 4));
+    }
+
+    #[test]
     fn ends_with_the_shortest_sequence_or_never() {
         let bounded = open("'fields.id.kind' = 'sequence', 'fields.id.start' = '1', 'fields.id.end' = '10'").unwrap();
         assert!(bounded.source.bounded());
@@ -189,6 +202,7 @@ mod tests {
             ("'fields.n.min' = '5', 'fields.n.max' = '4'", "'fields.n.max' is below"),
             ("'fields.n.max' = '3000000000'", "is not a value of Int32"),
             ("'fields.s.kind' = 'sequence'", "a sequence of Utf8"),
+            ("'fields.n.kind' = 'pooled'", "only a STRING can be pooled"),
             ("'fields.t.null-rate' = '0.1'", "NOT NULL"),
             ("'fields.n.length' = '1'", "unknown option 'fields.n.length'"),
             ("'rows-per-second' = '0'", "is not a positive number"),

@@ -1,5 +1,11 @@
 //! Connectors: where rows come from and where they go. Chosen by the option `connector`.
 //!
+//! Options of every table:
+//!
+//! | option | meaning |
+//! | --- | --- |
+//! | `slot-sharing-group` | vertices of different groups do not share task slots (Flink's slot sharing groups); the source's holds up to the exchange, the sink's behind it; default `default` |
+//!
 //! # Sources
 //!
 //! Options of every source:
@@ -27,9 +33,9 @@
 //! | --- | --- |
 //! | `number-of-rows` | ends after so many rows; absent: never, unless a sequence ends |
 //! | `seed` | default 0 |
-//! | `fields.<f>.kind` | `random` (default) or `sequence` (`BIGINT`, `INT`, `DOUBLE`, `TIMESTAMP`) |
+//! | `fields.<f>.kind` | `random` (default), `sequence` (`BIGINT`, `INT`, `DOUBLE`, `TIMESTAMP`) or `pooled` (`STRING`: pieces of one random text, many times faster to make) |
 //! | `fields.<f>.min`, `.max` | bounds of random numbers, both inclusive (`DOUBLE`: below max), and of `TIMESTAMP` and `DATE` |
-//! | `fields.<f>.length` | characters of a random STRING (hexadecimal); default 100 |
+//! | `fields.<f>.length` | characters of a STRING (hexadecimal); default 100 |
 //! | `fields.<f>.start`, `.end` | bounds of a sequence, both inclusive; a `TIMESTAMP` sequence counts milliseconds (`TIMESTAMP(0)`: seconds) |
 //! | `fields.<f>.null-rate` | share of NULLs, 0 (default) to 1 |
 //!
@@ -94,6 +100,7 @@ pub(crate) struct SourceTable {
     /// Of all subtasks together.
     pub(crate) rows_per_second: Option<f64>,
     pub(crate) event_time: Option<EventTime>,
+    pub(crate) slot_sharing_group: String,
 }
 
 /// The column that is the event time, and how much it may be out of order.
@@ -109,6 +116,7 @@ impl SourceTable {
         let mut options = table.options.reader();
         let rows_per_second = options.parse("rows-per-second", "a positive number", positive)?;
         let event_time = event_time(&table.schema, &mut options)?;
+        let slot_sharing_group = slot_sharing_group(&mut options);
         let source: Arc<dyn Source> = match table.options.connector() {
             "filesystem" => Arc::new(FileSource::open(table, &mut options)?),
             "datagen" => Arc::new(datagen::DataGen::open(&table.schema, &mut options)?),
@@ -118,8 +126,15 @@ impl SourceTable {
             other => return Err(options.error(format!("unknown connector '{other}'; known: {CONNECTORS}"))),
         };
         options.finish()?;
-        Ok(Self { table: Arc::clone(table), source, rows_per_second, event_time })
+        Ok(Self { table: Arc::clone(table), source, rows_per_second, event_time, slot_sharing_group })
     }
+}
+
+/// Flink's name of the group that everything is in.
+const DEFAULT_GROUP: &str = "default";
+
+fn slot_sharing_group(options: &mut OptionReader<'_>) -> String {
+    options.text("slot-sharing-group").unwrap_or_else(|| DEFAULT_GROUP.to_owned())
 }
 
 fn positive(text: &str) -> Option<f64> {
@@ -144,21 +159,34 @@ fn event_time(schema: &SchemaRef, options: &mut OptionReader<'_>) -> Result<Opti
 
 /// Where rows go.
 pub(crate) trait Sink: Debug + Send + Sync {
-    /// Opens the part of one subtask. Blocking.
+    /// Opens the part of one subtask. May block if [`Self::blocks`].
     fn open(&self, subtask: usize) -> Result<Box<dyn SinkWriter>, TaskError>;
+
+    /// Whether it and its writers may wait for a disk or a pipe: then they live on a thread of their own, not on the task's.
+    fn blocks(&self) -> bool {
+        true
+    }
 }
 
-/// The open part of one subtask of a sink. Blocking: lives on a thread of its own. Dropped
-/// unfinished, it leaves nothing behind.
+/// The open part of one subtask of a sink; blocking if the sink is. Dropped unfinished, it leaves nothing behind.
 pub(crate) trait SinkWriter: Send {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), TaskError>;
     /// Makes what was written final.
     fn finish(self: Box<Self>) -> Result<(), TaskError>;
 }
 
+/// A table that is written to.
+#[derive(Debug)]
+pub(crate) struct SinkTable {
+    pub(crate) name: String,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) slot_sharing_group: String,
+}
+
 /// Checks the options of the table that the `INSERT` names.
-pub(crate) fn sink(table: &Table) -> Result<Arc<dyn Sink>, PlanError> {
+pub(crate) fn sink(table: &Table) -> Result<SinkTable, PlanError> {
     let mut options = table.options.reader();
+    let slot_sharing_group = slot_sharing_group(&mut options);
     let sink: Arc<dyn Sink> = match table.options.connector() {
         "filesystem" => Arc::new(filesystem::FileSink::open(table, &mut options)?),
         "print" => Arc::new(print::Print::new(&table.name)),
@@ -167,5 +195,5 @@ pub(crate) fn sink(table: &Table) -> Result<Arc<dyn Sink>, PlanError> {
         other => return Err(options.error(format!("unknown connector '{other}'; known: {CONNECTORS}"))),
     };
     options.finish()?;
-    Ok(sink)
+    Ok(SinkTable { name: table.name.clone(), sink, slot_sharing_group })
 }

@@ -63,7 +63,7 @@ async fn plan_here(sql: &str, options: &PlanOptions) -> Result<JobGraph, PlanErr
     let physical = session::physical_plan(&script).await?;
     let pipeline = harvest::harvest(&physical, &script)?;
     let canonical = fingerprint::canonical(&physical, &script, &pipeline.source, options);
-    vertices::assemble(pipeline, sink, &script.sink.name, options.parallelism, &canonical)
+    vertices::assemble(pipeline, sink, options.parallelism, &canonical)
 }
 
 /// Runs planning on a thread with enough stack for the deepest expression a script can have.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::harvest::{Pipeline, Step};
 use super::{InputPlan, OutputPlan, VertexPlan, fingerprint};
-use crate::connectors::Sink;
+use crate::connectors::SinkTable;
 use crate::error::PlanError;
 use crate::graph::{Edge, JobGraph, Ship, Vertex, VertexId};
 use crate::operators::OperatorPlan;
@@ -12,6 +12,7 @@ use crate::operators::OperatorPlan;
 /// A vertex in the making.
 struct Piece {
     input: InputPlan,
+    slot_sharing_group: String,
     parallelism: usize,
     plans: Vec<OperatorPlan>,
     names: Vec<String>,
@@ -32,6 +33,7 @@ impl Piece {
             name: self.names.join(" -> "),
             parallelism: self.parallelism,
             operators: self.names,
+            slot_sharing_group: self.slot_sharing_group,
             plan: VertexPlan { input: self.input, operators: self.plans, output },
         }
     }
@@ -39,8 +41,7 @@ impl Piece {
 
 pub(super) fn assemble(
     pipeline: Pipeline,
-    sink: Arc<dyn Sink>,
-    sink_name: &str,
+    sink: SinkTable,
     parallelism: usize,
     canonical: &str,
 ) -> Result<JobGraph, PlanError> {
@@ -48,6 +49,7 @@ pub(super) fn assemble(
     let mut names = vec![format!("Source: {}", source.table.name)];
     names.extend(read.event_time.map(|_| "Watermark".to_owned()));
     let mut piece = Piece {
+        slot_sharing_group: source.slot_sharing_group,
         parallelism: parallelism.min(source.source.max_parallelism()),
         input: InputPlan::Source(read),
         plans: Vec::new(),
@@ -62,6 +64,7 @@ pub(super) fn assemble(
                 let parallelism = if key.is_empty() { 1 } else { parallelism };
                 let next = Piece {
                     input: InputPlan::Exchange(Arc::clone(&schema)),
+                    slot_sharing_group: sink.slot_sharing_group.clone(),
                     parallelism,
                     plans: Vec::new(),
                     names: Vec::new(),
@@ -71,13 +74,9 @@ pub(super) fn assemble(
             }
         }
     }
-    piece.names.push(format!("Sink: {sink_name}"));
-    vertices.push(piece.finish(vertices.len(), OutputPlan::Sink { table: sink_name.to_owned(), sink }));
+    let SinkTable { name, sink, .. } = sink;
+    piece.names.push(format!("Sink: {name}"));
+    vertices.push(piece.finish(vertices.len(), OutputPlan::Sink { table: name.clone(), sink }));
     let edges = (1..vertices.len()).map(|to| Edge { from: to - 1, to, ship: Ship::Hash }).collect();
-    Ok(JobGraph {
-        name: format!("insert-into_{sink_name}"),
-        vertices,
-        edges,
-        fingerprint: fingerprint::digest(canonical),
-    })
+    Ok(JobGraph { name: format!("insert-into_{name}"), vertices, edges, fingerprint: fingerprint::digest(canonical) })
 }

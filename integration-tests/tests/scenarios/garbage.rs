@@ -97,6 +97,8 @@ fn hello() -> BytesMut {
         version: VERSION,
         // The one with the smaller id dials.
         task_manager: "a-stranger".parse().unwrap(),
+        lane: 0,
+        lanes: 1,
         session: 1,
         connection: 1,
         resumed: false,

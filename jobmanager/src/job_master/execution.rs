@@ -132,10 +132,10 @@ pub fn aggregate_state(tasks: &[Task]) -> TaskState {
 }
 
 /// Sums the counters; the watermark is the smallest known one.
-pub fn sum_metrics(tasks: &[Task]) -> TaskMetrics {
+pub fn sum_metrics<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> TaskMetrics {
     let mut sum = TaskMetrics::default();
     for TaskMetrics { records_in, records_out, bytes_in, bytes_out, late_records, watermark_ms } in
-        tasks.iter().filter_map(|task| task.metrics)
+        tasks.into_iter().filter_map(|task| task.metrics)
     {
         sum.records_in = sum.records_in.saturating_add(records_in);
         sum.records_out = sum.records_out.saturating_add(records_out);

@@ -26,6 +26,8 @@ pub struct Vertex {
     pub name: String,
     pub parallelism: usize,
     pub operators: Vec<String>,
+    /// Vertices of different groups do not share slots.
+    pub slot_sharing_group: String,
 }
 
 /// Data going from one vertex (by index) to another.
@@ -69,6 +71,7 @@ impl JobPlan {
             name: vertex.name.clone(),
             parallelism: vertex.parallelism,
             operators: vertex.operators.clone(),
+            slot_sharing_group: vertex.slot_sharing_group.clone(),
         };
         let edge = |edge: &engine::Edge| Edge {
             from: edge.from,
@@ -88,9 +91,34 @@ impl JobPlan {
         plan.validate()
     }
 
-    /// Slots the job needs: one takes a subtask of every vertex.
+    /// Slots the job needs: one takes a subtask of every vertex of a slot sharing group.
     pub fn slots_needed(&self) -> usize {
-        self.vertices.iter().map(|vertex| vertex.parallelism).max().unwrap_or(0)
+        self.slot_sharing_groups().iter().map(|(_, slots)| slots).sum()
+    }
+
+    /// Which of the job's slots a subtask of a vertex takes: those of a group are next to each other.
+    pub fn slot_of(&self, vertex: usize, subtask: usize) -> usize {
+        let group = self.vertices.get(vertex).map(|vertex| vertex.slot_sharing_group.as_str());
+        let groups = self.slot_sharing_groups();
+        let before = groups.iter().take_while(|(name, _)| Some(*name) != group);
+        before.map(|(_, slots)| slots).sum::<usize>() + subtask
+    }
+
+    /// Whether there are several.
+    pub fn has_slot_sharing_groups(&self) -> bool {
+        self.slot_sharing_groups().len() > 1
+    }
+
+    /// In the order of their first vertex, with the slots that each needs.
+    fn slot_sharing_groups(&self) -> Vec<(&str, usize)> {
+        let mut groups: Vec<(&str, usize)> = Vec::new();
+        for Vertex { slot_sharing_group, parallelism, .. } in &self.vertices {
+            match groups.iter_mut().find(|(name, _)| name == slot_sharing_group) {
+                Some((_, slots)) => *slots = (*slots).max(*parallelism),
+                None => groups.push((slot_sharing_group, *parallelism)),
+            }
+        }
+        groups
     }
 
     /// Checks what the scheduler relies on.
@@ -148,8 +176,12 @@ pub(crate) mod tests {
 
     /// `source` subtasks, each with a channel to each of the `window` subtasks.
     pub(crate) fn shuffle(source: usize, window: usize) -> JobPlan {
-        let vertex =
-            |name: &str, parallelism| Vertex { name: name.to_owned(), parallelism, operators: vec![name.to_owned()] };
+        let vertex = |name: &str, parallelism| Vertex {
+            name: name.to_owned(),
+            parallelism,
+            operators: vec![name.to_owned()],
+            slot_sharing_group: "default".to_owned(),
+        };
         JobPlan {
             name: "test".to_owned(),
             sql_sha256: "0".repeat(64),
@@ -162,7 +194,17 @@ pub(crate) mod tests {
 
     #[test]
     fn a_slot_takes_one_subtask_of_each_vertex() {
-        assert_eq!(shuffle(1, 4).validate().unwrap().slots_needed(), 4);
+        let plan = shuffle(2, 4).validate().unwrap();
+        assert_eq!(plan.slots_needed(), 4);
+        assert_eq!((plan.slot_of(0, 1), plan.slot_of(1, 1), plan.slot_of(1, 3)), (1, 1, 3));
+    }
+
+    #[test]
+    fn groups_do_not_share_slots() {
+        let mut plan = shuffle(2, 4);
+        plan.vertices[0].slot_sharing_group = "sources".to_owned();
+        assert_eq!(plan.slots_needed(), 6);
+        assert_eq!((plan.slot_of(0, 0), plan.slot_of(0, 1), plan.slot_of(1, 0), plan.slot_of(1, 3)), (0, 1, 2, 5));
     }
 
     #[test]

@@ -94,11 +94,17 @@ impl Scheduler {
         Self { job, plan, blob, state: JobState::Created, timestamps, execution, failure: None, commands: Vec::new() }
     }
 
-    /// The job has its slots: subtask n of every vertex goes to the n-th.
+    /// The job has its slots: subtask n of every vertex goes to the n-th of its slot sharing group.
+    /// Slots come spread over the TaskManagers; with several groups each group has its slots as close together as can be.
     pub fn deploy(&mut self, now_ms: i64, slots: &[Placement]) {
         debug_assert_eq!((self.state, slots.len()), (JobState::Created, self.plan.slots_needed()));
+        let mut slots: Vec<&Placement> = slots.iter().collect();
+        if self.plan.has_slot_sharing_groups() {
+            // Who keeps groups apart wants each of them together.
+            slots.sort_by_key(|slot| (slot.instance, slot.slot));
+        }
         for task in self.execution.tasks_mut() {
-            task.placement = slots.get(task.subtask).cloned();
+            task.placement = slots.get(self.plan.slot_of(task.vertex, task.subtask)).copied().cloned();
             task.enter(TaskState::Deploying, now_ms);
         }
         self.enter(JobState::Running, now_ms);

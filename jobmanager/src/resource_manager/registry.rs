@@ -35,6 +35,7 @@ pub struct Introduction {
 pub struct Report {
     pub endpoints_json: String,
     pub shuffle_json: String,
+    pub usage: Option<v1::ProcessUsage>,
 }
 
 /// A registered TaskManager.

@@ -51,7 +51,8 @@ impl ResourceManager for Service {
         let instance = id(&request.instance_id)?;
         let tasks = request.tasks.into_iter().map(|task| Ok((id(&task.attempt_id)?, task.metrics.unwrap_or_default())));
         let tasks = tasks.collect::<Result<BTreeMap<AttemptId, _>, Status>>()?;
-        let report = Report { endpoints_json: request.endpoints_json, shuffle_json: request.shuffle_json };
+        let report =
+            Report { endpoints_json: request.endpoints_json, shuffle_json: request.shuffle_json, usage: request.usage };
         let answer = self.driver.apply(|cluster, now| cluster.heartbeat(now, &manager, instance, report, tasks));
         Ok(Response::new(match answer {
             HeartbeatAnswer::Unknown => v1::HeartbeatResponse { known: false, cancel_attempt_ids: Vec::new() },

@@ -71,18 +71,21 @@ pub(super) fn overview(cluster: &Cluster) -> v1::OverviewResponse {
 
 pub(super) fn task_managers(cluster: &Cluster) -> Vec<v1::TaskManagerDetails> {
     let jobs = cluster.jobs().newest_first();
-    let assigned = |registration: &Registration| {
-        let tasks = jobs.iter().flat_map(|(_, job)| job.execution().tasks());
-        wire(tasks.filter(|task| task.is_on(registration.instance) && !task.state.is_terminal()).count())
-    };
-    let details = |registration: &Registration| v1::TaskManagerDetails {
-        address: Some(wire_address(&registration.introduction.address)),
-        slots: registration.introduction.slots,
-        free_slots: wire(cluster.slots().free_of(registration.instance)),
-        assigned_tasks: assigned(registration),
-        last_heartbeat_ms: registration.last_heartbeat.unix_ms,
-        hardware: Some(registration.introduction.hardware),
-        shuffle_json: registration.report.as_ref().map(|report| report.shuffle_json.clone()).unwrap_or_default(),
+    let details = |registration: &Registration| {
+        let all = jobs.iter().flat_map(|(_, job)| job.execution().tasks());
+        let tasks: Vec<&Task> =
+            all.filter(|task| task.is_on(registration.instance) && !task.state.is_terminal()).collect();
+        v1::TaskManagerDetails {
+            address: Some(wire_address(&registration.introduction.address)),
+            slots: registration.introduction.slots,
+            free_slots: wire(cluster.slots().free_of(registration.instance)),
+            assigned_tasks: wire(tasks.len()),
+            last_heartbeat_ms: registration.last_heartbeat.unix_ms,
+            hardware: Some(registration.introduction.hardware),
+            shuffle_json: registration.report.as_ref().map(|report| report.shuffle_json.clone()).unwrap_or_default(),
+            usage: registration.report.as_ref().and_then(|report| report.usage),
+            metrics: Some(sum_metrics(tasks)),
+        }
     };
     cluster.registry().iter().map(details).collect()
 }

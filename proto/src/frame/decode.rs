@@ -126,7 +126,11 @@ fn parse(header: Header, mut body: Bytes) -> Result<Frame, FrameError> {
             let version = body.get_u16_le();
             let task_manager = std::str::from_utf8(&body).ok().and_then(|id| id.parse().ok());
             let task_manager = task_manager.ok_or(FrameError::Malformed { kind, what: "TaskManager id" })?;
-            Frame::Hello(Hello { version, task_manager, session: value, connection: sequence, resumed: flag })
+            let [lane_low, lane_high, lanes_low, lanes_high] = channel.to_le_bytes();
+            let (lane, lanes) =
+                (u16::from_le_bytes([lane_low, lane_high]), u16::from_le_bytes([lanes_low, lanes_high]));
+            let (session, connection, resumed) = (value, sequence, flag);
+            Frame::Hello(Hello { version, task_manager, lane, lanes, session, connection, resumed })
         }
         Kind::Open => {
             let id =

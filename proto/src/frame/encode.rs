@@ -59,6 +59,7 @@ impl Frame<Chunks> {
         match self {
             Self::Hello(hello) => Header {
                 flag: hello.resumed,
+                channel: u32::from(hello.lane) | u32::from(hello.lanes) << 16,
                 sequence: hello.connection,
                 value: hello.session,
                 ..Header::new(Kind::Hello)

@@ -68,7 +68,7 @@ impl Kind {
     fn shape(self, max_payload: usize) -> Shape {
         let shape = |flag, channel, sequence, value, body| Shape { flag, channel, sequence, value, body };
         match self {
-            Self::Hello => shape(true, false, true, true, 0..=MAX_HELLO_BYTES),
+            Self::Hello => shape(true, true, true, true, 0..=MAX_HELLO_BYTES),
             Self::Open => shape(false, true, false, false, 16..=16),
             Self::Data | Self::Event => shape(false, true, true, false, 0..=max_payload),
             Self::Finish => shape(true, true, true, false, 0..=0),

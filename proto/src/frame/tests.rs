@@ -21,9 +21,11 @@ fn frame() -> impl Strategy<Value = Frame<Chunks>> {
             sequence,
             body: Chunks::from(chunks),
         });
-    let hello = ("[!-~]{1,255}", any::<u16>(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
-        |(id, version, session, connection, resumed)| {
-            Frame::Hello(Hello { version, task_manager: id.parse().unwrap(), session, connection, resumed })
+    let numbers = (any::<u16>(), any::<u16>(), any::<u16>(), any::<u64>(), any::<u64>());
+    let hello = ("[!-~]{1,255}", numbers, any::<bool>()).prop_map(
+        |(id, (version, lane, lanes, session, connection), resumed)| {
+            let task_manager = id.parse().unwrap();
+            Frame::Hello(Hello { version, task_manager, lane, lanes, session, connection, resumed })
         },
     );
     let stop = prop_oneof![Just(StopReason::Closed), Just(StopReason::NotRegistered), Just(StopReason::TooMany)];

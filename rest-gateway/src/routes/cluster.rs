@@ -6,11 +6,15 @@ use axum::{
     response::IntoResponse,
 };
 use http::header;
+use proto::v1;
 use tls_common::metrics;
 
 use super::Api;
 use crate::{
-    dto::{DashboardConfig, Features, Overview, TaskManagerDetails, TaskManagerMetrics, TaskManagers, TlsReport},
+    dto::{
+        DashboardConfig, Features, Overview, ProcessUsage, TaskManagerDetails, TaskManagerMetrics, TaskManagers,
+        TlsReport,
+    },
     problem::Problem,
     render,
 };
@@ -40,15 +44,30 @@ pub(super) async fn task_manager(
     State(api): State<Api>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<TaskManagerDetails>, Problem> {
-    let Path(id) = id.map_err(|rejection| Problem::BadRequest(rejection.body_text()))?;
-    let all = api.backend.task_managers().await?;
-    let found = all.into_iter().find(|details| details.address.as_ref().is_some_and(|address| address.id == id));
-    let details = found.ok_or_else(|| Problem::NotFound(format!("TaskManager {id} not found")))?;
     Ok(Json(TaskManagerDetails {
-        task_manager: render::task_manager(details),
+        task_manager: render::task_manager(find_task_manager(&api, id).await?),
         allocated_slots: Vec::new(),
         metrics: TaskManagerMetrics::default(),
     }))
+}
+
+pub(super) async fn task_manager_usage(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<ProcessUsage>, Problem> {
+    let details = find_task_manager(&api, id).await?;
+    let none_yet = || Problem::NotFound("The TaskManager has not sent a heartbeat yet".to_owned());
+    render::usage(&details).map(Json).ok_or_else(none_yet)
+}
+
+async fn find_task_manager(
+    api: &Api,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<v1::TaskManagerDetails, Problem> {
+    let Path(id) = id.map_err(|rejection| Problem::BadRequest(rejection.body_text()))?;
+    let all = api.backend.task_managers().await?;
+    let found = all.into_iter().find(|details| details.address.as_ref().is_some_and(|address| address.id == id));
+    found.ok_or_else(|| Problem::NotFound(format!("TaskManager {id} not found")))
 }
 
 pub(super) async fn tls(State(api): State<Api>) -> Json<TlsReport> {

@@ -52,6 +52,7 @@ pub fn router(backend: Arc<dyn Backend>, options: &ApiOptions) -> Router {
                 .route(&path("/config"), get(cluster::config))
                 .route(&path("/taskmanagers"), get(cluster::task_managers))
                 .route(&path("/taskmanagers/{id}"), get(cluster::task_manager))
+                .route(&path("/taskmanagers/{id}/usage"), get(cluster::task_manager_usage))
                 .route(&path("/tls"), get(cluster::tls))
                 .route(&path("/jobs"), get(jobs::ids))
                 .route(&path("/jobs/overview"), get(jobs::overview))

@@ -201,7 +201,7 @@ mod tests {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let (own, stop) = (TaskManagerId::random("a").unwrap(), CancellationToken::new());
         let (shuffle, _server) =
-            Shuffle::start(own.clone(), endpoint.clone(), listener, ShuffleOptions::default(), stop).await;
+            Shuffle::start(own.clone(), endpoint.clone(), listener.into(), ShuffleOptions::default(), stop).unwrap();
         let channel = RotatingChannel::new(endpoint.connector(&["h2"]), "localhost".to_owned(), 1);
         let jobmanager = JobManager::new(channel, Duration::ZERO);
         Executor::new(own, 1, shuffle, Plans::new(endpoint.connector(&[])), jobmanager)

@@ -14,13 +14,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use proto::frame::{Chunks, Decoder, ErrorCode, Frame};
-use tls_common::{Connection, DrainReason};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+use tls_common::DrainReason;
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::greeting;
 use super::peer::RemotePeer;
 use super::session::{LinkId, Next};
+use super::wire::Wire;
 use outbox::{Outbox, SLICES};
 
 /// Frames are taken from the session while fewer bytes than this wait to be written.
@@ -36,7 +38,7 @@ const UNTRUSTED_GRACE: Duration = Duration::from_millis(300);
 /// A connection whose peer has said hello.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) connection: Connection,
+    pub(super) connection: Wire,
     /// Has read the hello and nothing beyond it.
     pub(super) decoder: Decoder,
     pub(super) peer: Arc<RemotePeer>,
@@ -244,14 +246,7 @@ impl Driver {
                 let count = poll_fn(|cx| self.poll_write_some(cx)).await?;
                 self.outbox.advance(count);
             }
-            let connection = &mut self.link.connection;
-            connection.shutdown().await?;
-            loop {
-                match connection.fill_buf().await?.len() {
-                    0 => return Ok(()),
-                    count => Pin::new(&mut *connection).consume(count),
-                }
-            }
+            greeting::linger(&mut self.link.connection).await
         }
         .await;
         if let Err(error) = closed {

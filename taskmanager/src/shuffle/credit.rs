@@ -26,6 +26,8 @@ struct Budget {
 pub(crate) struct Holding {
     pool: CreditPool,
     held: u64,
+    /// Whatever the share: no more than this.
+    cap: u64,
 }
 
 impl CreditPool {
@@ -39,7 +41,7 @@ impl CreditPool {
     /// Nothing held yet, for one more channel.
     pub(crate) fn open(&self) -> Holding {
         self.0.channels.fetch_add(1, Ordering::Relaxed);
-        Holding { pool: self.clone(), held: 0 }
+        Holding { pool: self.clone(), held: 0, cap: u64::MAX }
     }
 
     /// Bytes held by all channels.
@@ -56,13 +58,18 @@ impl CreditPool {
 impl Holding {
     /// Bytes a channel may hold at this moment.
     pub(crate) fn share(&self) -> u64 {
-        self.pool.share()
+        self.pool.share().min(self.cap.max(self.pool.0.minimum))
+    }
+
+    /// From now on the channel holds no more than `bytes`, or the minimum; what it holds beyond is not taken away.
+    pub(crate) fn cap(&mut self, bytes: u64) {
+        self.cap = bytes;
     }
 
     /// Takes what is missing to the share, as far as it is there. Returns the bytes taken.
     pub(crate) fn top_up(&mut self) -> u64 {
         let budget = &self.pool.0;
-        let wanted = self.pool.share().saturating_sub(self.held);
+        let wanted = self.share().saturating_sub(self.held);
         let due = budget.minimum.saturating_sub(self.held);
         let grant = |held: u64| wanted.min(budget.total.saturating_sub(held)).max(due);
         let before = budget.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held + grant(held)));
@@ -124,6 +131,23 @@ mod tests {
         });
         assert!(early.iter().chain(&late).all(|holding| holding.held == 25), "a fortieth each");
         assert_eq!(pool.held(), 1000);
+    }
+
+    #[test]
+    fn a_capped_channel_gets_no_more_than_its_cap_and_no_less_than_the_minimum() {
+        let pool = CreditPool::new(1000, 100, 10);
+        let mut one = pool.open();
+        assert_eq!(one.top_up(), 100);
+        one.cap(40);
+        one.give_back(50);
+        assert_eq!(one.top_up(), 0, "it still holds more");
+        one.give_back(50);
+        assert_eq!(one.top_up(), 40);
+        one.cap(0);
+        one.give_back(40);
+        assert_eq!(one.top_up(), 10);
+        one.cap(u64::MAX);
+        assert_eq!(one.top_up(), 90);
     }
 
     #[test]

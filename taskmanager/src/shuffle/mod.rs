@@ -7,9 +7,10 @@
 //!   ChannelSender ─┘                    └   the traffic moves)                    ┘                  └─▶ ChannelReceiver
 //! ```
 //!
-//! One session per pair of TaskManagers carries all their channels, in both directions; of the two, the one with the
-//! smaller id dials. `session/` is the protocol without IO, `peer.rs` gives it a clock and connections, `connection.rs`
-//! and `server.rs` are the only files that touch a socket. Payloads are opaque bytes. What must hold: each channel
+//! One session per pair of TaskManagers (or as many as [`ShuffleOptions::lanes`] says, each with a share of the channels)
+//! carries all their channels, in both directions; of the two, the one with the
+//! smaller id dials. `session/` is the protocol without IO, `peer.rs` gives it a clock and connections, `connection.rs`,
+//! `server.rs` and `wire.rs` (TCP, TLS or QUIC) are the only files that touch a socket. Payloads are opaque bytes. What must hold: each channel
 //! delivers exactly what was sent, in order, or fails with a [`ChannelError`]; a channel whose receiver stops delays no
 //! other; every buffer is bounded by [`ShuffleOptions`].
 //!
@@ -30,15 +31,17 @@ mod stats;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proto::frame::{ALPN, ErrorCode, Hello};
 pub use proto::frame::{ChannelId, PayloadKind};
+use proto::frame::{ErrorCode, Hello};
 use proto::ids::TaskManagerId;
-use tls_common::{Connector, Endpoint, Listener, StreamTuning};
+use tls_common::Endpoint;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,10 +49,12 @@ pub use channel::{ChannelReceiver, ChannelSender};
 use credit::CreditPool;
 pub use error::ChannelError;
 use local::LocalChannels;
-pub use options::ShuffleOptions;
+pub use options::{LANES_MAX, RETAINED_BYTES_MIN, ShuffleOptions};
 use peer::RemotePeer;
 use session::LinkId;
 pub use stats::{PeerStats, ShuffleStats};
+use wire::Caller;
+pub use wire::DataSocket;
 
 /// The data plane of one TaskManager. Clones share it.
 #[derive(Debug, Clone)]
@@ -88,8 +93,9 @@ struct Inner {
     own: TaskManagerId,
     options: Arc<ShuffleOptions>,
     pool: CreditPool,
-    connector: Connector,
-    peers: Mutex<HashMap<TaskManagerId, Arc<RemotePeer>>>,
+    caller: Caller,
+    /// By id and lane.
+    peers: Mutex<HashMap<(TaskManagerId, u16), Arc<RemotePeer>>>,
     local: LocalChannels,
     /// Peers and the connections they dialled.
     tasks: TaskTracker,
@@ -97,29 +103,31 @@ struct Inner {
 }
 
 impl Shuffle {
-    /// Starts to accept peers on `listener`. The future is the server: it ends after `shutdown`, when all connections
+    /// Starts to accept peers on `socket`. The future is the server: it ends after `shutdown`, when all connections
     /// have said goodbye. Channels still open then fail with [`ChannelError::ShutDown`], and their peers learn at once
     /// that this process is gone.
-    pub async fn start(
+    ///
+    /// # Errors
+    /// The system has no socket left.
+    pub fn start(
         own: TaskManagerId,
         endpoint: Endpoint,
-        listener: Listener,
+        socket: DataSocket,
         options: ShuffleOptions,
         shutdown: CancellationToken,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    ) -> io::Result<(Self, impl Future<Output = ()> + Send + 'static)> {
         let inner = Arc::new(Inner {
             own,
             pool: CreditPool::new(options.receive_buffer_bytes, options.window_bytes, options.min_window_bytes),
-            connector: endpoint.connector(&[ALPN]).tuned(StreamTuning::BULK),
+            caller: socket.caller(&endpoint)?,
             peers: Mutex::default(),
             local: LocalChannels::new(options.window_bytes, options.open_timeout),
             options: Arc::new(options),
             tasks: TaskTracker::new(),
             shutdown: shutdown.clone(),
         });
-        let acceptor = endpoint.acceptor(&[ALPN]).tuned(StreamTuning::BULK);
-        let server = server::run(Arc::clone(&inner), listener, acceptor, shutdown);
-        (Self { inner }, server)
+        let server = server::run(Arc::clone(&inner), socket, endpoint, shutdown);
+        Ok((Self { inner }, server))
     }
 
     /// Registers the sending end of a channel.
@@ -156,13 +164,16 @@ impl Shuffle {
 
     /// What it has done so far.
     pub fn stats(&self) -> ShuffleStats {
-        let peers = self.inner.peers().iter().map(|(id, peer)| (id.clone(), peer.stats())).collect();
-        ShuffleStats { peers, receive_buffer_used_bytes: self.inner.pool.held() }
+        let mut stats = ShuffleStats { receive_buffer_used_bytes: self.inner.pool.held(), ..ShuffleStats::default() };
+        for ((id, _), peer) in &*self.inner.peers() {
+            stats.peers.entry(id.clone()).or_default().add(&peer.stats());
+        }
+        stats
     }
 }
 
 impl Inner {
-    fn peers(&self) -> MutexGuard<'_, HashMap<TaskManagerId, Arc<RemotePeer>>> {
+    fn peers(&self) -> MutexGuard<'_, HashMap<(TaskManagerId, u16), Arc<RemotePeer>>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -181,23 +192,24 @@ impl Inner {
         }
         // Under the lock, so that the peer is not forgotten for being unused in between.
         let mut peers = self.peers();
-        let peer = peers.entry(id.clone()).or_insert_with(|| self.start_peer(id.clone()));
+        let lane = channel.lane(self.options.lanes);
+        let peer = peers.entry((id.clone(), lane)).or_insert_with(|| self.start_peer(id.clone(), lane));
         Ok((Arc::clone(peer), open(peer)?))
     }
 
     /// The peer that has just said hello, even if no channel leads to it yet, with its connection attached.
     fn greeted_peer(self: &Arc<Self>, hello: &Hello) -> Result<(Arc<RemotePeer>, LinkId), ErrorCode> {
-        let id = &hello.task_manager;
+        let key = (hello.task_manager.clone(), hello.lane);
         let mut peers = self.peers();
-        if !peers.contains_key(id) && peers.len() >= self.options.max_peers {
+        if !peers.contains_key(&key) && peers.len() >= self.options.max_peers * usize::from(self.options.lanes) {
             return Err(ErrorCode::TooMany);
         }
-        let peer = peers.entry(id.clone()).or_insert_with(|| self.start_peer(id.clone()));
+        let peer = peers.entry(key).or_insert_with(|| self.start_peer(hello.task_manager.clone(), hello.lane));
         Ok((Arc::clone(peer), peer.admit(hello)?))
     }
 
-    fn start_peer(self: &Arc<Self>, id: TaskManagerId) -> Arc<RemotePeer> {
-        let peer = Arc::new(RemotePeer::new(id, Arc::clone(&self.options), self.pool.clone()));
+    fn start_peer(self: &Arc<Self>, id: TaskManagerId, lane: u16) -> Arc<RemotePeer> {
+        let peer = Arc::new(RemotePeer::new(id, lane, Arc::clone(&self.options), self.pool.clone()));
         self.tasks.spawn(peer::run(Arc::clone(&peer), Arc::clone(self)));
         peer
     }
@@ -205,6 +217,6 @@ impl Inner {
     /// Forgets a peer that nobody needs; says whether it did.
     fn forget_peer(&self, peer: &RemotePeer) -> bool {
         let mut peers = self.peers();
-        peer.is_unused() && peers.remove(peer.id()).is_some()
+        peer.is_unused() && peers.remove(&(peer.id().clone(), peer.lane())).is_some()
     }
 }

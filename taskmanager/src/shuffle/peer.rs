@@ -1,4 +1,4 @@
-//! One other TaskManager: the session with it, and who waits for what in it.
+//! One session with another TaskManager, and who waits for what in it.
 
 mod dial;
 
@@ -25,6 +25,8 @@ use dial::Dialler;
 #[derive(Debug)]
 pub(super) struct RemotePeer {
     id: TaskManagerId,
+    /// Which of the sessions with it.
+    lane: u16,
     state: Mutex<State>,
     /// The peer's task shall look again.
     changed: Notify,
@@ -85,7 +87,7 @@ pub(super) async fn run(peer: Arc<RemotePeer>, shuffle: Arc<Inner>) {
 }
 
 impl RemotePeer {
-    pub(super) fn new(id: TaskManagerId, options: Arc<ShuffleOptions>, pool: CreditPool) -> Self {
+    pub(super) fn new(id: TaskManagerId, lane: u16, options: Arc<ShuffleOptions>, pool: CreditPool) -> Self {
         let session = Session::new(id.clone(), options, pool, now());
         let state = State {
             session,
@@ -95,11 +97,15 @@ impl RemotePeer {
             receivers: HashMap::new(),
             links: HashMap::new(),
         };
-        Self { id, state: Mutex::new(state), changed: Notify::new() }
+        Self { id, lane, state: Mutex::new(state), changed: Notify::new() }
     }
 
     pub(super) fn id(&self) -> &TaskManagerId {
         &self.id
+    }
+
+    pub(super) fn lane(&self) -> u16 {
+        self.lane
     }
 
     pub(super) fn is_unused(&self) -> bool {
@@ -177,7 +183,7 @@ impl RemotePeer {
         key: ReceiverKey,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<(PayloadKind, Bytes)>, ChannelError>> {
-        self.with(|state, _| match state.session.read(key) {
+        self.with(|state, now| match state.session.read(key, now) {
             Ok(Read::Payload(kind, body)) => Poll::Ready(Ok(Some((kind, body)))),
             Ok(Read::End) => Poll::Ready(Ok(None)),
             Ok(Read::Nothing) => {

@@ -2,27 +2,35 @@
 
 use std::sync::Arc;
 
-use proto::frame::{Decoder, ErrorCode, Frame};
-use tls_common::{Acceptor, Connection, Listener, serve};
+use proto::frame::{ALPN, Decoder, ErrorCode, Frame};
+use tls_common::{Endpoint, StreamTuning, quic, serve};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::connection::Link;
 use super::greeting::{self, GreetingError};
+use super::wire::{Called, DataSocket, quic_acceptor};
 
 /// Serves until `shutdown`, then waits for all tasks of the data plane.
-pub(super) async fn run(shuffle: Arc<Inner>, listener: Listener, acceptor: Acceptor, shutdown: CancellationToken) {
-    let handler = {
-        let shuffle = Arc::clone(&shuffle);
-        move |connection| handle(Arc::clone(&shuffle), connection)
-    };
-    serve(listener, acceptor, shutdown, handler).await;
+pub(super) async fn run(shuffle: Arc<Inner>, socket: DataSocket, endpoint: Endpoint, shutdown: CancellationToken) {
+    let for_each = Arc::clone(&shuffle);
+    match socket {
+        DataSocket::Tcp(listener) => {
+            let acceptor = endpoint.acceptor(&[ALPN]).tuned(StreamTuning::BULK);
+            let handler = move |connection| handle(Arc::clone(&for_each), Called::Tcp(connection));
+            serve(listener, acceptor, shutdown, handler).await;
+        }
+        DataSocket::Quic(socket) => {
+            let handler = move |connection| handle(Arc::clone(&for_each), Called::Quic(connection));
+            quic::serve(socket, quic_acceptor(&endpoint), shutdown, handler).await;
+        }
+    }
     shuffle.tasks.close();
     shuffle.tasks.wait().await;
 }
 
-async fn handle(shuffle: Arc<Inner>, connection: Connection) {
+async fn handle(shuffle: Arc<Inner>, connection: Called) {
     let info = connection.info().clone();
     let limit = shuffle.options.hello_timeout;
     let greeted = tokio::select! {
@@ -40,11 +48,12 @@ async fn handle(shuffle: Arc<Inner>, connection: Connection) {
     }
 }
 
-async fn greet(shuffle: &Arc<Inner>, mut connection: Connection) -> Result<Link, GreetingError> {
-    let own = Frame::Hello(greeting::accepting_hello(&shuffle.own));
+async fn greet(shuffle: &Arc<Inner>, caller: Called) -> Result<Link, GreetingError> {
+    let mut connection = caller.answered().await?;
+    let own = Frame::Hello(greeting::accepting_hello(&shuffle.own, shuffle.options.lanes));
     greeting::write(&mut connection, &own).await?;
     let mut decoder = Decoder::new(shuffle.options.max_payload_bytes);
-    let hello = greeting::read_hello(&mut connection, &mut decoder).await?;
+    let hello = greeting::read_hello(&mut connection, &mut decoder, shuffle.options.lanes).await?;
     let admitted =
         if hello.task_manager < shuffle.own { shuffle.greeted_peer(&hello) } else { Err(ErrorCode::WrongPeer) };
     match admitted {
@@ -52,6 +61,8 @@ async fn greet(shuffle: &Arc<Inner>, mut connection: Connection) -> Result<Link,
         Err(code) => {
             let message = format!("the connection of TaskManager {} is not welcome", hello.task_manager);
             greeting::write(&mut connection, &Frame::Error { code, message: message.clone() }).await?;
+            // It is told why before the connection goes.
+            greeting::linger(&mut connection).await?;
             Err(GreetingError::Refused { code, message })
         }
     }

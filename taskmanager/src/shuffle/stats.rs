@@ -44,3 +44,37 @@ pub struct PeerStats {
     /// Times the peer broke the protocol.
     pub violations: u64,
 }
+
+impl PeerStats {
+    /// Another session's with the same peer.
+    pub(super) fn add(&mut self, other: &Self) {
+        let Self {
+            senders,
+            receivers,
+            connections,
+            bytes_out,
+            frames_out,
+            bytes_in,
+            frames_in,
+            retransmitted_bytes,
+            duplicate_frames,
+            retained_bytes,
+            migrations,
+            reconnects,
+            violations,
+        } = other;
+        self.senders += senders;
+        self.receivers += receivers;
+        self.connections += connections;
+        self.bytes_out += bytes_out;
+        self.frames_out += frames_out;
+        self.bytes_in += bytes_in;
+        self.frames_in += frames_in;
+        self.retransmitted_bytes += retransmitted_bytes;
+        self.duplicate_frames += duplicate_frames;
+        self.retained_bytes += retained_bytes;
+        self.migrations += migrations;
+        self.reconnects += reconnects;
+        self.violations += violations;
+    }
+}

@@ -195,7 +195,7 @@ impl Pair {
         let link = LinkId(self.next_link);
         self.next_link += 1;
         let task_manager = "dialler".parse().unwrap();
-        let hello = Hello { version: VERSION, task_manager, session, connection: link.0, resumed };
+        let hello = Hello { version: VERSION, task_manager, lane: 0, lanes: 1, session, connection: link.0, resumed };
         match self.sides[1].session.admit(&hello, self.now) {
             Ok(admitted) => {
                 assert_eq!(admitted, link);
@@ -351,7 +351,8 @@ impl TestChannel {
 
     /// Reads one payload and checks that it is the one that must come next.
     pub(crate) fn read(&mut self, pair: &mut Pair) -> Result<bool, ChannelError> {
-        match pair.sides[1 - self.from].session.read(self.receiver)? {
+        let now = pair.now();
+        match pair.sides[1 - self.from].session.read(self.receiver, now)? {
             Read::Payload(kind, body) => {
                 assert!(!self.ended, "payload after the end");
                 assert_eq!(body[..8], self.read.to_le_bytes(), "not the next payload");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod many;
 mod proxy;
 mod stores;
 mod strangers;
@@ -11,8 +12,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto::frame::{ALPN, Chunks, Decoder, ErrorCode, Frame, Hello, VERSION};
-use tls_common::{ConnectionPolicy, HandshakeLimits};
+use proto::frame::{ALPN, Chunks, Decoder, ErrorCode, FRAME_CHARGE_BYTES, Frame, Hello, VERSION};
+use tls_common::{ConnectionPolicy, HandshakeLimits, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
@@ -37,9 +38,19 @@ impl Node {
     async fn start(id: &str, endpoint: Endpoint, options: ShuffleOptions) -> Self {
         let id: TaskManagerId = id.parse().unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr();
+        Self::start_on(listener.into(), id, endpoint, options)
+    }
+
+    /// Over QUIC.
+    fn quic(id: &str, endpoint: Endpoint, options: ShuffleOptions) -> Self {
+        let socket = DataSocket::bind_quic(&endpoint, "127.0.0.1:0".parse().unwrap()).unwrap();
+        Self::start_on(socket, id.parse().unwrap(), endpoint, options)
+    }
+
+    fn start_on(socket: DataSocket, id: TaskManagerId, endpoint: Endpoint, options: ShuffleOptions) -> Self {
+        let address = socket.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let (shuffle, server) = Shuffle::start(id.clone(), endpoint, listener, options, shutdown.clone()).await;
+        let (shuffle, server) = Shuffle::start(id.clone(), endpoint, socket, options, shutdown.clone()).unwrap();
         Self { id, shuffle, address, shutdown, server: tokio::spawn(server) }
     }
 
@@ -168,10 +179,23 @@ async fn connections_that_are_cut_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rotations_under_load_lose_nothing_and_resend_nothing() {
-    let mut stores = Stores::new();
+    let stores = Stores::new();
     let (at_a, at_b) = (stores.endpoint().await, stores.endpoint().await);
     let a = Node::start("a", at_a.clone(), ShuffleOptions::default()).await;
     let b = Node::start("b", at_b.clone(), ShuffleOptions::default()).await;
+    rotate_under_load(stores, [at_a, at_b], a, b).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotations_under_load_lose_nothing_and_resend_nothing_over_quic() {
+    let stores = Stores::new();
+    let (at_a, at_b) = (stores.endpoint().await, stores.endpoint().await);
+    let a = Node::quic("a", at_a.clone(), ShuffleOptions::default());
+    let b = Node::quic("b", at_b.clone(), ShuffleOptions::default());
+    rotate_under_load(stores, [at_a, at_b], a, b).await;
+}
+
+async fn rotate_under_load(mut stores: Stores, [at_a, at_b]: [Endpoint; 2], a: Node, b: Node) {
     let mut tasks = Vec::new();
     for number in 0..2 {
         let (sender, receiver) = channel(&a, &b, number);
@@ -275,7 +299,7 @@ async fn a_peer_that_is_not_trusted_any_more_is_off_whether_it_has_said_hello_or
     let (mut silent, mut greeted) = (connect().await, connect().await);
     let mut bytes = bytes::BytesMut::new();
     let task_manager = "a".parse().unwrap();
-    let hello = Hello { version: VERSION, task_manager, session: 1, connection: 1, resumed: false };
+    let hello = Hello { version: VERSION, task_manager, lane: 0, lanes: 1, session: 1, connection: 1, resumed: false };
     Frame::<Chunks>::Hello(hello).encode(&mut bytes);
     Frame::<Chunks>::Resume.encode(&mut bytes);
     greeted.write_all(&bytes).await.unwrap();

@@ -154,7 +154,15 @@ impl Talk {
                 talk.read_until(|frame| matches!(frame, Frame::Hello(_))).await?;
                 // The lower name dials.
                 let task_manager = name.parse().unwrap();
-                let hello = Hello { version: VERSION, task_manager, session: 1, connection: 1, resumed: false };
+                let hello = Hello {
+                    version: VERSION,
+                    task_manager,
+                    lane: 0,
+                    lanes: 1,
+                    session: 1,
+                    connection: 1,
+                    resumed: false,
+                };
                 talk.say(&[Frame::Hello(hello), Frame::Resume]).await?;
                 talk.read_until(|frame| matches!(frame, Frame::Resume)).await?;
                 Ok(talk)

@@ -80,17 +80,20 @@ impl Dialler {
 /// Connects, exchanges hellos, and attaches the connection to the session.
 async fn dial(peer: Arc<RemotePeer>, shuffle: &Inner, host: &str, port: u16) -> Result<Link, String> {
     let options = &shuffle.options;
-    let mut connection = shuffle.connector.connect(host, port).await.map_err(|error| causes(&error))?;
+    let called = shuffle.caller.call(host, port).await.map_err(|error| causes(&error))?;
     let mut decoder = Decoder::new(options.max_payload_bytes);
     let limit = options.hello_timeout;
-    let info = connection.info().clone();
-    let hello = tokio::select! {
-        hello = timeout(limit, greeting::read_hello(&mut connection, &mut decoder)) => {
-            hello.map_err(|_| GreetingError::Timeout(limit)).flatten()
-        }
+    let info = called.info().clone();
+    let greeted = async {
+        let mut connection = called.wire().await?;
+        let hello = greeting::read_hello(&mut connection, &mut decoder, options.lanes).await?;
+        Ok((connection, hello))
+    };
+    let greeted = tokio::select! {
+        greeted = timeout(limit, greeted) => greeted.map_err(|_| GreetingError::Timeout(limit)).flatten(),
         why = info.untrusted() => Err(GreetingError::Untrusted(why)),
     };
-    let hello = hello.map_err(|error| format!("{host}:{port}: {}", causes(&error)))?;
+    let (mut connection, hello) = greeted.map_err(|error| format!("{host}:{port}: {}", causes(&error)))?;
     if hello.task_manager != peer.id {
         return Err(format!("{host}:{port}: {}", GreetingError::WrongPeer(hello.task_manager)));
     }
@@ -99,7 +102,16 @@ async fn dial(peer: Arc<RemotePeer>, shuffle: &Inner, host: &str, port: u16) -> 
         state.last_link += 1;
         let id = LinkId(state.last_link);
         state.session.attach(id, now);
-        (id, Hello { version: VERSION, task_manager: shuffle.own.clone(), session, connection: id.0, resumed })
+        let hello = Hello {
+            version: VERSION,
+            task_manager: shuffle.own.clone(),
+            lane: peer.lane,
+            lanes: options.lanes,
+            session,
+            connection: id.0,
+            resumed,
+        };
+        (id, hello)
     });
     let written = timeout(limit, greeting::write(&mut connection, &Frame::Hello(hello))).await;
     let written = written.map_err(|_| std::io::ErrorKind::TimedOut.into()).flatten();

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use proto::frame::{ChannelId, Chunks, PayloadKind, StopReason};
 
+use super::debloat::Debloat;
 use super::inbound::{Inbound, Item};
 use super::outbound::Outbound;
 use super::{Read, ReceiverKey, SenderKey, Session};
@@ -38,7 +39,9 @@ impl Session {
         }
         let key = ReceiverKey(self.next_key);
         self.next_key += 1;
-        self.inbound.insert(key, Inbound::new(id, now + self.options.open_timeout, self.options.max_payload_bytes));
+        let debloat = self.options.debloat_target.map(Debloat::new);
+        let deadline = now + self.options.open_timeout;
+        self.inbound.insert(key, Inbound::new(id, deadline, self.options.max_payload_bytes, debloat));
         self.receiver_ids.insert(id, key);
         if let Some((number, _)) = self.pending.remove(&id) {
             self.bind(key, number);
@@ -102,9 +105,9 @@ impl Session {
 
     /// The next payload in order, whose credit goes back to the sender; [`super::Event::Readable`] says when to ask
     /// again.
-    pub(crate) fn read(&mut self, key: ReceiverKey) -> Result<Read, ChannelError> {
+    pub(crate) fn read(&mut self, key: ReceiverKey, now: Instant) -> Result<Read, ChannelError> {
         let channel = self.inbound.get_mut(&key).ok_or(ChannelError::ShutDown)?;
-        match channel.read() {
+        match channel.read(now) {
             Some(Item::Payload(kind, body)) => {
                 self.tell_if_wanted(key);
                 Ok(Read::Payload(kind, body))

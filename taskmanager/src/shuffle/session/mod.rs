@@ -29,6 +29,7 @@
 //! [`ShuffleOptions`]; control frames are not queued but made, when there is room for them, from what is true then.
 
 mod application;
+mod debloat;
 mod inbound;
 mod link;
 mod links;
@@ -47,6 +48,7 @@ use proto::ids::TaskManagerId;
 use super::credit::CreditPool;
 use super::options::ShuffleOptions;
 use super::stats::PeerStats;
+pub(crate) use inbound::CREDIT_STEP_BYTES;
 use inbound::Inbound;
 use link::Link;
 pub(crate) use link::LinkId;

@@ -344,7 +344,9 @@ fn after_a_break_only_what_is_missing_is_sent_again() {
 #[test]
 fn control_frames_go_before_payloads() {
     let (mut pair, [mut out, mut back]) = connected(options());
-    assert!(out.send(&mut pair, 3000).unwrap() && back.send(&mut pair, 3000).unwrap());
+    assert!(out.send(&mut pair, 3000).unwrap());
+    // Half of the window: worth a word when it is read.
+    assert!(back.send(&mut pair, 3000).unwrap() && back.send(&mut pair, 3000).unwrap());
     pair.run_for(100);
     assert!(out.send(&mut pair, 3000).unwrap());
     back.read_all(&mut pair).unwrap();
@@ -444,7 +446,8 @@ fn an_end_that_does_not_appear_is_reported_by_name() {
     pair.run_for(31_000);
     let expected = ChannelError::NotOpened { peer: "TaskManager acceptor".to_owned(), waited, cause: None };
     assert_eq!(pair.sides[0].session.poll_finish(sender), Err(expected.clone()));
-    assert_eq!(pair.sides[0].session.read(receiver), Err(expected));
+    let now = pair.now();
+    assert_eq!(pair.sides[0].session.read(receiver, now), Err(expected));
     pair.sides[0].session.close_sender(sender);
     pair.sides[0].session.close_receiver(receiver);
     pair.run_for(1_000);
@@ -486,4 +489,30 @@ fn dropping_an_end_reaches_the_other() {
         let stats = side.session.stats();
         assert_eq!((stats.senders, stats.receivers, side.pool.held()), (0, 0, 0));
     }
+}
+
+#[test]
+fn a_slow_reader_has_little_under_way_where_buffers_are_debloated() {
+    let under_way = |debloat_target| {
+        let window = 1 << 20;
+        let options = ShuffleOptions {
+            window_bytes: window,
+            receive_buffer_bytes: window,
+            retained_bytes: window,
+            debloat_target,
+            ..options()
+        };
+        let (mut pair, [mut channel, _]) = connected(options);
+        // 100 payloads a second, twice the window in all, and a sender that always has more.
+        for _ in 0..2_000 {
+            while channel.send(&mut pair, 1_000).unwrap() {}
+            channel.read(&mut pair).unwrap();
+            pair.run_for(10);
+        }
+        pair.sides[1].pool.held()
+    };
+    let (bloated, lean) = (under_way(None), under_way(Some(Duration::from_millis(500))));
+    assert!(bloated > 512 << 10, "{bloated}");
+    // 50 payloads of some 1,100 charged bytes.
+    assert!((40_000..80_000).contains(&lean), "{lean}");
 }

@@ -27,6 +27,8 @@ async fn strangers_and_garbage_harm_nobody() {
     let hello = |name: &str, version, session, resumed| Hello {
         version,
         task_manager: name.parse().unwrap(),
+        lane: 0,
+        lanes: 1,
         session,
         connection: 1,
         resumed,
@@ -69,7 +71,7 @@ async fn a_caller_that_says_nothing_is_let_go() {
 async fn deaf_peer(listener: TcpListener) -> TcpStream {
     let (mut socket, _) = listener.accept().await.unwrap();
     let mut bytes = bytes::BytesMut::new();
-    Frame::<Chunks>::Hello(greeting::accepting_hello(&"b".parse().unwrap())).encode(&mut bytes);
+    Frame::<Chunks>::Hello(greeting::accepting_hello(&"b".parse().unwrap(), 1)).encode(&mut bytes);
     socket.write_all(&bytes).await.unwrap();
     let (mut decoder, mut heard) = (Decoder::new(1 << 20), Vec::new());
     let number = loop {
@@ -111,4 +113,24 @@ async fn a_connection_given_up_by_the_session_goes_although_its_peer_reads_nothi
     within("no task is left but the peer's", until(|| a.shuffle.inner.tasks.len() <= 1)).await;
     sending.abort();
     a.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_over_quic_is_told_why_it_is_not_welcome() {
+    let stores = Stores::new();
+    let b = Node::quic("b", stores.endpoint().await, ShuffleOptions::default());
+    let caller = stores.endpoint().await.quic_connector(&[ALPN]).unwrap();
+    let connection = caller.connect("127.0.0.1", b.address.port()).await.unwrap();
+    let (mut send, mut receive) = connection.accept_bi().await.unwrap();
+    let task_manager = "a".parse().unwrap();
+    let hello = Hello { version: VERSION, task_manager, lane: 0, lanes: 1, session: 9, connection: 1, resumed: true };
+    let mut bytes = bytes::BytesMut::new();
+    Frame::<Chunks>::Hello(hello).encode(&mut bytes);
+    send.write_all(&bytes).await.unwrap();
+    let answer = receive.read_to_end(1 << 16).await.unwrap();
+    let (mut decoder, mut rest) = (Decoder::new(1 << 16), answer.as_slice());
+    let frames: Vec<Frame> = std::iter::from_fn(|| decoder.decode(&mut rest).unwrap()).collect();
+    assert!(matches!(frames.last(), Some(Frame::Error { code: ErrorCode::UnknownSession, .. })), "{frames:?}");
+    drop(connection);
+    b.stop().await;
 }

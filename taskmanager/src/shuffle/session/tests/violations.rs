@@ -101,7 +101,8 @@ fn nonsense_in_any_order_never_panics() {
             }
             for channel in &mut channels {
                 let _ = channel.send(&mut pair, 100);
-                let _ = pair.sides[1 - channel.from].session.read(channel.receiver);
+                let now = pair.now();
+                let _ = pair.sides[1 - channel.from].session.read(channel.receiver, now);
             }
             let pause = pair.rng.random_range(0..50);
             pair.run_for(pause);
