@@ -1,4 +1,4 @@
-//! The `tidemill` command: REST client, identities, a cluster on one machine, and the demo.
+//! The `tidemill` command: REST client, identities, a cluster on one machine, the demo and the benchmark.
 //!
 //! The binary is one file that can be every process of a cluster: `tidemill jobmanager` runs the same code as the
 //! binary `jobmanager`. So [`cluster`] starts whole clusters as children of its own executable, and [`rotation`] makes
@@ -6,6 +6,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr, reason = "they panic when nobody listens: use commands::output")]
 
+mod bench;
 pub mod cluster;
 mod commands;
 mod demo;

@@ -10,7 +10,7 @@ use super::warn_of;
 use crate::rest::RestClient;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// Directory of the cluster's config.yaml, for its address and truststore
     #[arg(long, value_name = "DIR", default_value = "conf", conflicts_with = "rest_url")]
     config_dir: PathBuf,
@@ -44,7 +44,12 @@ struct Gateway {
 }
 
 impl Connection {
-    pub(super) async fn client(&self) -> anyhow::Result<RestClient> {
+    /// The options given one by one.
+    pub(crate) fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
+    pub(crate) async fn client(&self) -> anyhow::Result<RestClient> {
         let configuration = match &self.rest_url {
             Some(gateway) => Configuration::from_pairs(self.options_for(gateway)?)?,
             None => Configuration::load(&self.config_dir, &self.settings)?,

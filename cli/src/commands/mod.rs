@@ -1,7 +1,7 @@
 //! The command line: one file per command.
 
 mod cancel;
-mod connection;
+pub(crate) mod connection;
 mod info;
 pub(crate) mod interrupt;
 mod list;
@@ -10,6 +10,7 @@ pub(crate) mod output;
 mod role;
 mod run;
 pub(crate) mod table;
+pub(crate) mod time;
 mod tls_init;
 pub(crate) mod tls_status;
 
@@ -20,7 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use config::Configuration;
 
 use crate::cluster::Role;
-use crate::demo;
+use crate::{bench, demo};
 use output::note;
 
 #[derive(Debug, Parser)]
@@ -35,6 +36,9 @@ struct Arguments {
 enum Command {
     /// Run a job on a secured cluster whose certificates rotate all the time, and report what it cost
     Demo(demo::Arguments),
+    /// Measure what the data plane moves and what it costs, with and without rotation
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Start a whole cluster on this machine
     Local(local::Arguments),
     /// Submit a SQL script
@@ -56,6 +60,15 @@ enum Command {
     BlobServer(role::Arguments),
     /// Run a REST gateway in this process
     RestGateway(role::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// The shuffle, at up to three levels, against the machine's own limit in the same run
+    Shuffle(Box<bench::Arguments>),
+    /// One end of a transfer; started by `shuffle`
+    #[command(hide = true)]
+    Peer,
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,6 +111,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::BlobServer(arguments) => role::run(Role::BlobServer, arguments),
         Command::RestGateway(arguments) => role::run(Role::RestGateway, arguments),
         Command::Demo(arguments) => block_on(demo::run(arguments)),
+        Command::Bench(BenchCommand::Shuffle(arguments)) => block_on(bench::run(*arguments)),
+        Command::Bench(BenchCommand::Peer) => report(bench::peer()),
         Command::Local(arguments) => block_on(local::run(arguments)),
         Command::Run(arguments) => block_on(run::run(arguments)),
         Command::List(arguments) => block_on(list::run(arguments)),

@@ -1,5 +1,6 @@
 //! Both bundles of a cluster on disk, replaced together step by step.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -41,11 +42,20 @@ pub struct Rotator {
     options: RotatorOptions,
     internal: (InternalBundle, Directory),
     rest: (RestBundle, Directory),
-    /// The files of the next step, made ahead so that a replacement takes no longer than writing them.
-    next: Option<(FileSet, FileSet)>,
+    /// The coming steps, made ahead so that a replacement takes no longer than writing files.
+    coming: VecDeque<Coming>,
     /// Fingerprints of the certificates on disk.
     on_disk: (String, String),
     step: u64,
+}
+
+/// A step that is made and not yet on disk.
+#[derive(Debug)]
+struct Coming {
+    internal: FileSet,
+    rest: FileSet,
+    /// Of its certificates, internal and REST.
+    fingerprints: (String, String),
 }
 
 /// One step done.
@@ -84,7 +94,7 @@ impl Rotator {
             on_disk: (internal.identity().fingerprint(), rest.identity().fingerprint()),
             internal: (internal, internal_directory),
             rest: (rest, rest_directory),
-            next: None,
+            coming: VecDeque::new(),
             step: 0,
         })
     }
@@ -109,18 +119,36 @@ impl Rotator {
     /// Makes the next step's keys and stores, which takes some ten milliseconds, ahead of [`Rotator::rotate`]. Returns the
     /// fingerprints of its certificates, internal and REST: somebody may see them before `rotate` has returned.
     pub fn prepare(&mut self) -> Result<(String, String), RotationError> {
-        if self.next.is_none() {
-            self.internal.0.advance()?;
-            self.rest.0.advance()?;
-            self.next = Some((self.internal.0.files(&random_password())?, self.rest.0.files(&random_password())?));
+        self.prepare_many(1)?;
+        Ok(self.coming.front().map(|coming| coming.fingerprints.clone()).unwrap_or_default())
+    }
+
+    /// Makes so many of the next steps, where the work is not to fall between them.
+    pub fn prepare_many(&mut self, steps: usize) -> Result<(), RotationError> {
+        while self.coming.len() < steps {
+            let coming = self.make()?;
+            self.coming.push_back(coming);
         }
-        Ok((self.internal.0.identity().fingerprint(), self.rest.0.identity().fingerprint()))
+        Ok(())
+    }
+
+    fn make(&mut self) -> Result<Coming, RotationError> {
+        self.internal.0.advance()?;
+        self.rest.0.advance()?;
+        Ok(Coming {
+            internal: self.internal.0.files(&random_password())?,
+            rest: self.rest.0.files(&random_password())?,
+            fingerprints: (self.internal.0.identity().fingerprint(), self.rest.0.identity().fingerprint()),
+        })
     }
 
     /// Replaces both bundles on disk.
     pub fn rotate(&mut self) -> Result<Rotation, RotationError> {
-        self.on_disk = self.prepare()?;
-        let (internal, rest) = self.next.take().unwrap_or_default();
+        let Coming { internal, rest, fingerprints } = match self.coming.pop_front() {
+            Some(coming) => coming,
+            None => self.make()?,
+        };
+        self.on_disk = fingerprints;
         let way = self.way();
         self.step += 1;
         self.internal.1.replace(internal, way)?;
