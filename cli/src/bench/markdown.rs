@@ -47,18 +47,19 @@ pub(super) fn render(report: &Report) -> String {
         );
     }
     for summary in rotating {
-        let (usual, worst) = summary.delay_p99_us;
+        let incidents = summary.incidents;
+        let (usual, worst) = incidents.delay_p99_us;
         let delays = if worst == 0 { "-".to_owned() } else { format!("{usual}, {worst}") };
-        let old = if summary.last_old_byte_ms == 0 { "-".to_owned() } else { summary.last_old_byte_ms.to_string() };
+        let old = if incidents.last_old_byte_ms == 0 { "-".to_owned() } else { incidents.last_old_byte_ms.to_string() };
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {old} | {delays} |",
             summary.name,
             percent(summary.of_unrotated.as_ref()),
             summary.rotations,
-            summary.migrations,
-            summary.reconnects,
-            count(summary.retransmitted_bytes),
+            incidents.migrations,
+            incidents.reconnects,
+            count(incidents.retransmitted_bytes),
         );
     }
     text

@@ -13,6 +13,7 @@
 mod arguments;
 mod cell;
 mod clusters;
+mod incidents;
 mod job;
 mod markdown;
 mod pair;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::arguments::Choice;
 use super::cell::Cell;
+use super::incidents::Incidents;
 use super::run::{Run, Spread};
 
 /// The content of `report.json`.
@@ -43,11 +44,8 @@ pub(crate) struct Summary {
     /// Against the same without rotation in the same turn.
     pub(crate) of_unrotated: Option<Spread>,
     pub(crate) rotations: usize,
-    pub(crate) migrations: u64,
-    pub(crate) reconnects: u64,
-    pub(crate) retransmitted_bytes: u64,
-    pub(crate) last_old_byte_ms: u64,
-    pub(crate) delay_p99_us: (u64, u64),
+    #[serde(flatten)]
+    pub(crate) incidents: Incidents,
 }
 
 impl Report {
@@ -66,16 +64,12 @@ impl Report {
 
 impl Summary {
     fn of(cell: Cell, turns: &[Vec<Run>]) -> Option<Self> {
-        let of = |cell: Cell| move |turn: &&Vec<Run>| turn.iter().any(|run| run.cell == cell);
         let find = |turn: &Vec<Run>, cell: Cell| turn.iter().find(|run| run.cell == cell).cloned();
         let runs: Vec<Run> = turns.iter().filter_map(|turn| find(turn, cell)).collect();
         let against = |other: Cell| {
-            let both = turns.iter().filter(of(other)).filter_map(|turn| Some((find(turn, cell)?, find(turn, other)?)));
+            let both = turns.iter().filter_map(|turn| Some((find(turn, cell)?, find(turn, other)?)));
             Spread::of(both.map(|(run, other)| run.gib_per_second / other.gib_per_second)).filter(|_| cell != other)
         };
-        let total = |field: fn(&Run) -> u64| runs.iter().map(field).sum();
-        let mut delays: Vec<u64> = runs.iter().map(|run| run.delay_p99_us.0).collect();
-        delays.sort_unstable();
         Some(Self {
             name: cell.to_string(),
             cell,
@@ -86,14 +80,7 @@ impl Summary {
             of_limit: against(cell.limit()),
             of_unrotated: against(cell.unrotated()),
             rotations: runs.iter().map(|run| run.rotations.len()).sum(),
-            migrations: total(|run| run.migrations),
-            reconnects: total(|run| run.reconnects),
-            retransmitted_bytes: total(|run| run.retransmitted_bytes),
-            last_old_byte_ms: runs.iter().map(|run| run.last_old_byte_ms).max().unwrap_or(0),
-            delay_p99_us: (
-                delays.get(delays.len() / 2).copied().unwrap_or(0),
-                runs.iter().map(|run| run.delay_p99_us.1).max().unwrap_or(0),
-            ),
+            incidents: runs.iter().map(|run| run.incidents).collect(),
         })
     }
 }
@@ -131,11 +118,12 @@ pub(super) mod tests {
             cpu_seconds_per_gib: 1.0,
             processes: Vec::new(),
             rotations: cell.rotate_every_ms.map(|_| 1.0).into_iter().collect(),
-            migrations: 1,
-            reconnects: 0,
-            retransmitted_bytes: 0,
-            last_old_byte_ms: 80,
-            delay_p99_us: (500, 900),
+            incidents: Incidents {
+                migrations: 1,
+                last_old_byte_ms: 80,
+                delay_p99_us: (500, 900),
+                ..Incidents::default()
+            },
             timeline: vec![(0.1, gib_per_second), (0.2, gib_per_second)],
         }
     }
@@ -164,6 +152,6 @@ pub(super) mod tests {
         assert!(limit.of_limit.is_none() && still.of_unrotated.is_none());
         assert_eq!(still.of_limit.map(|ratio| (ratio.least, ratio.greatest)), Some((0.9, 0.95)));
         assert_eq!(rotating.of_unrotated.map(|ratio| (ratio.least, ratio.greatest)), Some((0.9, 1.0)));
-        assert_eq!((rotating.rotations, rotating.migrations), (2, 2));
+        assert_eq!((rotating.rotations, rotating.incidents.migrations), (2, 2));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::cell::Cell;
+use super::incidents::{Incidents, usual_and_worst};
 use super::sample::{Sample, Series};
 
 /// Figures of one run, of the window after the warm-up.
@@ -19,13 +20,8 @@ pub(crate) struct Run {
     pub(crate) processes: Vec<Process>,
     /// Files in place, seconds from the window's begin.
     pub(crate) rotations: Vec<f64>,
-    pub(crate) migrations: u64,
-    pub(crate) reconnects: u64,
-    pub(crate) retransmitted_bytes: u64,
-    /// Longest time from a change on disk to the last byte under what it replaced, milliseconds; 0 = not measured.
-    pub(crate) last_old_byte_ms: u64,
-    /// 99th percentile of a frame's delay from `send` to `recv`, microseconds: the median and the greatest of the readings.
-    pub(crate) delay_p99_us: (u64, u64),
+    #[serde(flatten)]
+    pub(crate) incidents: Incidents,
     /// (seconds from the window's begin, GiB/s).
     pub(crate) timeline: Vec<(f64, f64)>,
 }
@@ -78,8 +74,6 @@ impl Run {
         let most = |field: fn(&Sample) -> u64| {
             ends.iter().map(|(first, last)| field(last).saturating_sub(field(first))).max().unwrap_or(0)
         };
-        let mut delays: Vec<u64> = counted.iter().map(|sample| sample.delay_p99_us).collect();
-        delays.sort_unstable();
         Some(Self {
             cell,
             seconds: delta.seconds,
@@ -88,14 +82,13 @@ impl Run {
             cpu_seconds_per_gib: costs.iter().map(|process| process.cpu_seconds_per_gib).sum(),
             processes: costs,
             rotations: marks.iter().filter(|mark| (from..=until).contains(mark)).map(|mark| seconds(*mark)).collect(),
-            migrations: most(|sample| sample.migrations),
-            reconnects: most(|sample| sample.reconnects),
-            retransmitted_bytes: sum(|sample| sample.retransmitted_bytes),
-            last_old_byte_ms: ends.iter().map(|(_, last)| last.last_old_byte_ms).max().unwrap_or(0),
-            delay_p99_us: (
-                delays.get(delays.len() / 2).copied().unwrap_or_default(),
-                delays.last().copied().unwrap_or_default(),
-            ),
+            incidents: Incidents {
+                migrations: most(|sample| sample.migrations),
+                reconnects: most(|sample| sample.reconnects),
+                retransmitted_bytes: sum(|sample| sample.retransmitted_bytes),
+                last_old_byte_ms: ends.iter().map(|(_, last)| last.last_old_byte_ms).max().unwrap_or(0),
+                delay_p99_us: usual_and_worst(counted.iter().map(|sample| (sample.delay_p99_us, sample.delay_p99_us))),
+            },
             timeline: counted.rates().into_iter().map(|(time, rate)| (seconds(time), rate / GIB)).collect(),
         })
     }
@@ -165,7 +158,7 @@ mod tests {
         let run = Run::new(cell, &processes, &[500, 3_500, 9_500], (2_000, 8_000)).unwrap();
         assert_eq!((run.seconds, run.gib_per_second, run.records_per_second), (6.0, 1.0, 1.0));
         assert_eq!((run.cpu_seconds_per_gib, run.processes.len()), (0.75, 2));
-        assert_eq!((run.rotations.clone(), run.migrations), (vec![1.5], 1));
+        assert_eq!((run.rotations.clone(), run.incidents.migrations), (vec![1.5], 1));
         assert_eq!((run.timeline.len(), run.timeline[0]), (6, (1.0, 1.0)));
         assert!(Run::new(cell, &processes, &[], (20_000, 30_000)).is_none());
     }

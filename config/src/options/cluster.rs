@@ -33,7 +33,8 @@ options! {
     /// What carries the data plane: `tcp`, or `quic` where UDP suits the network better (it costs more CPU per byte).
     TASKMANAGER_DATA_TRANSPORT: DataTransport = "taskmanager.data.transport", default = "tcp";
     /// Threads that run tasks and their exchange; sources and sinks have threads of their own. Without it, half of the
-    /// machine's cores, at least one (and never more than 1024): with one for each core, the two ends of every hand-over sit on different cores.
+    /// machine's cores, at least one (and never more than 1024): with one for each core, the two ends of every hand-over
+    /// sit on different cores.
     TASKMANAGER_WORKER_THREADS: usize = "taskmanager.worker-threads", positive = true;
     /// Bytes that one channel may have under way and unread at its receiver.
     TASKMANAGER_NETWORK_CHANNEL_WINDOW: MemorySize =

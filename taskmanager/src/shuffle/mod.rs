@@ -7,10 +7,10 @@
 //!   ChannelSender ─┘                    └   the traffic moves)                    ┘                  └─▶ ChannelReceiver
 //! ```
 //!
-//! One session per pair of TaskManagers (or as many as [`ShuffleOptions::lanes`] says, each with a share of the channels)
-//! carries all their channels, in both directions; of the two, the one with the
-//! smaller id dials. `session/` is the protocol without IO, `peer.rs` gives it a clock and connections, `connection.rs`,
-//! `server.rs` and `wire.rs` (TCP, TLS or QUIC) are the only files that touch a socket. Payloads are opaque bytes. What must hold: each channel
+//! One session per pair of TaskManagers (or as many as [`ShuffleOptions::lanes`] says, each with a share of the
+//! channels) carries all their channels, in both directions; of the two, the one with the smaller id dials. `session/`
+//! is the protocol without IO, `peer.rs` gives it a clock and connections, `connection.rs`, `server.rs` and `wire.rs`
+//! (TCP, TLS or QUIC) are the only files that touch a socket. Payloads are opaque bytes. What must hold: each channel
 //! delivers exactly what was sent, in order, or fails with a [`ChannelError`]; a channel whose receiver stops delays no
 //! other; every buffer is bounded by [`ShuffleOptions`].
 //!

@@ -16,6 +16,7 @@ use proto::frame::{ALPN, Chunks, Decoder, ErrorCode, FRAME_CHARGE_BYTES, Frame, 
 use tls_common::{ConnectionPolicy, HandshakeLimits, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -89,6 +90,33 @@ fn local(channel: u8) -> ChannelSpec {
 /// A channel from one node to another.
 fn channel(from: &Node, to: &Node, number: u8) -> (ChannelSender, ChannelReceiver) {
     (from.shuffle.sender(to.at(number)).unwrap(), to.shuffle.receiver(from.at(number)).unwrap())
+}
+
+/// Sends numbers until `stop`, then finishes. Both tasks return how many; every one that is read is published.
+fn numbers(
+    (mut sender, mut receiver): (ChannelSender, ChannelReceiver),
+    stop: CancellationToken,
+) -> (JoinHandle<u64>, JoinHandle<u64>, watch::Receiver<u64>) {
+    let (sent, received) = watch::channel(0);
+    let sending = tokio::spawn(async move {
+        let mut number = 0u64;
+        while !stop.is_cancelled() {
+            sender.send(PayloadKind::Data, vec![Bytes::copy_from_slice(&number.to_le_bytes())]).await.unwrap();
+            number += 1;
+        }
+        sender.finish().await.unwrap();
+        number
+    });
+    let receiving = tokio::spawn(async move {
+        let mut number = 0u64;
+        while let Some((_, payload)) = receiver.recv().await.unwrap() {
+            assert_eq!(payload[..], number.to_le_bytes(), "not the next payload");
+            number += 1;
+            sent.send_replace(number);
+        }
+        number
+    });
+    (sending, receiving, received)
 }
 
 /// Sends `count` payloads that carry their number, of lengths that differ, and finishes.
@@ -237,28 +265,8 @@ async fn a_shared_pair_that_is_replaced_without_handing_over_trust_loses_nothing
     let options = ShuffleOptions { reconnect_timeout: NEVER, ..ShuffleOptions::default() };
     let a = Node::start("a", at_a.clone(), options.clone()).await;
     let b = Node::start("b", at_b.clone(), options).await;
-    let (sender, receiver) = channel(&a, &b, 0);
-    let (sent, mut received) = tokio::sync::watch::channel(0);
-    let (mut sender, mut receiver, stop) = (sender, receiver, CancellationToken::new());
-    let stopped = stop.clone();
-    let sending = tokio::spawn(async move {
-        let mut number = 0u64;
-        while !stopped.is_cancelled() {
-            sender.send(PayloadKind::Data, vec![Bytes::copy_from_slice(&number.to_le_bytes())]).await.unwrap();
-            number += 1;
-        }
-        sender.finish().await.unwrap();
-        number
-    });
-    let receiving = tokio::spawn(async move {
-        let mut number = 0u64;
-        while let Some((_, payload)) = receiver.recv().await.unwrap() {
-            assert_eq!(payload[..], number.to_le_bytes(), "not the next payload");
-            number += 1;
-            sent.send_replace(number);
-        }
-        number
-    });
+    let stop = CancellationToken::new();
+    let (sending, receiving, mut received) = numbers(channel(&a, &b, 0), stop.clone());
     let mut published = [&at_a, &at_b].map(|endpoint| endpoint.tls().unwrap().subscribe());
     for _ in 0..5 {
         let before = *received.borrow_and_update();

@@ -2,7 +2,7 @@
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 
-use super::{Claim, Judge, memory::Span, usable};
+use super::{Claim, Judge, memory::Span, parse, usable};
 use crate::pins;
 
 impl Judge {
@@ -27,7 +27,7 @@ impl Judge {
         now: UnixTime,
     ) -> Option<UnixTime> {
         let pinned = pins::end(&self.criteria.pins, leaf, now);
-        let by_itself = self.trusted.contains(leaf) && !self.needs_issuer(leaf);
+        let by_itself = self.trusted.contains(leaf) && parse(leaf).is_ok_and(|leaf| !self.needs_issuer(&leaf));
         if self.criteria.leniency.expired && by_itself {
             return pinned;
         }

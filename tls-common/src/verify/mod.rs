@@ -253,10 +253,8 @@ impl Judge {
     }
 
     /// Whether a trusted certificate is believed only with a chain to a trusted CA.
-    fn needs_issuer(&self, leaf: &CertificateDer<'_>) -> bool {
-        // One that cannot be read proves nothing about its issuer.
-        let self_issued = || parse(leaf).is_ok_and(|certificate| is_self_issued(&certificate));
-        !self.criteria.leniency.untrusted_issuer && !self_issued()
+    fn needs_issuer(&self, certificate: &X509Certificate<'_>) -> bool {
+        !self.criteria.leniency.untrusted_issuer && !is_self_issued(certificate)
     }
 
     /// The peer's own certificate lies in the truststore.
@@ -265,8 +263,7 @@ impl Judge {
         let certificate = parse(leaf)?;
         usable::check(&certificate, role, self.criteria.leniency, now)?;
         check_key(Key::from_spki(certificate.public_key().raw), self.criteria.min_key)?;
-        let is_self_issued = is_self_issued(&certificate);
-        if self.needs_issuer(leaf) {
+        if self.needs_issuer(&certificate) {
             self.trusts_chain(claim).map_err(|rejection| match rejection {
                 Rejection::Untrusted => Rejection::UntrustedIssuer,
                 other => other,
@@ -277,7 +274,7 @@ impl Judge {
             claimed: signers_among(leaf, &certificate, &mut intermediates.iter(), &self.algorithms),
         };
         // Who is trusted as such needs nobody's word, but is refused if its issuer (itself) takes it back.
-        self.criteria.crls.check(&certificate, issuers, !is_self_issued, &self.algorithms, now)
+        self.criteria.crls.check(&certificate, issuers, !is_self_issued(&certificate), &self.algorithms, now)
     }
 
     /// A trusted CA vouches for the peer's own certificate.

@@ -49,7 +49,7 @@ async fn of_a_thousand_channels_one_that_is_never_read_stops_nobody_and_memory_k
             let stats = b.shuffle.stats();
             let retained = a.stats_of(&b).retained_bytes;
             most.fetch_max(stats.receive_buffer_used_bytes.max(retained), Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     let work = async {
@@ -80,26 +80,8 @@ async fn rotations_leave_no_connection_no_descriptor_and_no_task_behind() {
     let (at_a, at_b) = (stores.endpoint().await, stores.endpoint().await);
     let a = Node::start("a", at_a.clone(), ShuffleOptions::default()).await;
     let b = Node::start("b", at_b.clone(), ShuffleOptions::default()).await;
-    let (mut sender, mut receiver) = channel(&a, &b, 1);
     let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let sending = tokio::spawn(async move {
-        let mut number = 0u64;
-        while !stopped.is_cancelled() {
-            sender.send(PayloadKind::Data, vec![Bytes::copy_from_slice(&number.to_le_bytes())]).await.unwrap();
-            number += 1;
-        }
-        sender.finish().await.unwrap();
-        number
-    });
-    let receiving = tokio::spawn(async move {
-        let mut number = 0u64;
-        while let Some((_, payload)) = receiver.recv().await.unwrap() {
-            assert_eq!(payload[..], number.to_le_bytes(), "not the next payload");
-            number += 1;
-        }
-        number
-    });
+    let (sending, receiving, _) = numbers(channel(&a, &b, 1), stop.clone());
     let mut published = [&at_a, &at_b].map(|endpoint| endpoint.tls().unwrap().subscribe());
     let mut first = None;
     for rotation in 0..rotations {
