@@ -1,12 +1,12 @@
 //! Peers that were believed before. The same ones come back with the same certificates, at every resumed session too,
 //! and judging a chain costs as much as half a resumed handshake.
 //!
-//! A [`Judge`](super::Judge) never changes, so its verdict on the same certificates in the same role depends on nothing but the
-//! time. What is remembered therefore carries the span of time for which it holds: from when it was passed (a clock that
-//! was set back is asked anew) until the first moment at which a certificate that may have counted, a pin or a revocation
-//! list ends ([`Span`], made in `end.rs`). A new
-//! trust store, pin or list is a new judge, with an empty memory. Refusals are not remembered, nor is the host name: it is
-//! looked at every time, and so is the handshake's own signature, which is never the same twice.
+//! A [`Judge`](super::Judge) never changes, so its verdict on the same certificates in the same role depends on nothing
+//! but the time. What is remembered therefore carries the span of time for which it holds: from when it was passed (a
+//! clock that was set back is asked anew) until the first moment at which a certificate that may have counted, a pin or
+//! a revocation list ends ([`Span`], made in `end.rs`). A new trust store, pin or list is a new judge, with an empty
+//! memory. Refusals are not remembered, nor is the host name: it is looked at every time, and so is the handshake's own
+//! signature, which is never the same twice.
 
 use std::{
     collections::HashMap,

@@ -15,7 +15,9 @@ fn until(mut params: CertificateParams, year: i32) -> CertificateParams {
     params
 }
 
-/// A judge asked at one moment after the other, in any order, against one that has no memory yet.
+/// Judges asked at one moment after the other, in any order, against one that has no memory yet: one judge that is asked
+/// everything, and for each two moments one that is asked at these alone, so that nothing older hides what the first of
+/// them left behind.
 fn agree(what: &str, trusted: &[CertificateDer<'static>], criteria: &Criteria, chain: &[CertificateDer<'static>]) {
     let around = |moment: u64| [moment - 1, moment, moment + 1];
     let moments = [1_800_000_000].into_iter().chain(around(Y2031)).chain(around(Y2032)).chain([2_000_000_000]);
@@ -24,10 +26,12 @@ fn agree(what: &str, trusted: &[CertificateDer<'static>], criteria: &Criteria, c
     let mut believed = 0;
     for first in &moments {
         for second in &moments {
+            let only = judge_by(trusted, criteria.clone());
             for moment in [*first, *second] {
                 let judge = |judge: &Judge| judge.judge(&chain[0], &chain[1..], CLIENT, None, at(moment));
                 let fresh = judge(&judge_by(trusted, criteria.clone()));
-                assert_eq!(judge(&warm), fresh, "{what}: at {moment}, {first} before");
+                assert_eq!(judge(&warm), fresh, "{what}: at {moment}, {first} and others before");
+                assert_eq!(judge(&only), fresh, "{what}: at {moment}, only {first} before");
                 believed += u32::from(fresh.is_ok());
             }
         }
