@@ -110,8 +110,10 @@ fn udp(address: SocketAddr, server: Option<quinn::ServerConfig>) -> io::Result<q
     socket.set_recv_buffer_size(QUIC_SOCKET_BUFFER_BYTES)?;
     socket.set_send_buffer_size(QUIC_SOCKET_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
-    let runtime = Arc::new(quinn::TokioRuntime);
-    quinn::Endpoint::new(quinn::EndpointConfig::default(), server, socket.into(), runtime)
+    let mut config = quinn::EndpointConfig::default();
+    // What we tell peers that we take. quinn's default is Ethernet's, and no peer's discovery goes beyond what it is told.
+    config.max_udp_payload_size(QUIC_MTU_BYTES).map_err(io::Error::other)?;
+    quinn::Endpoint::new(config, server, socket.into(), Arc::new(quinn::TokioRuntime))
 }
 
 pub(super) fn quic_acceptor(endpoint: &Endpoint) -> quic::Acceptor {
