@@ -26,4 +26,4 @@ mod yaml;
 pub use configuration::{Configuration, PROPERTIES_VARIABLE};
 pub use error::ConfigError;
 pub use option::{ConfigOption, OptionInfo};
-pub use value::{ConfigValue, DataTransport, LogFormat, MemorySize, OrDefault, Refusal};
+pub use value::{CompressionCodec, ConfigValue, DataTransport, LogFormat, MemorySize, OrDefault, Refusal};

@@ -131,8 +131,8 @@ async fn meet(server: &Endpoint, client: &Endpoint) -> Result<(Connection, Conne
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let accepting = async {
-        let (tcp, _) = listener.accept().await.unwrap();
-        server.acceptor(&["test"]).accept(tcp).await
+        let (tcp, peer) = listener.accept().await.unwrap();
+        server.acceptor(&["test"]).accept(tcp, peer).await
     };
     let connector = client.connector(&["test"]);
     let (accepted, connected) = tokio::join!(accepting, connector.connect("127.0.0.1", port));
@@ -369,8 +369,8 @@ async fn a_silent_peer_is_given_up_after_the_handshake_timeout() {
     let endpoint = internal(&material.configuration(&[("security.ssl.internal.handshake-timeout", "30 ms")])).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (tcp, _) = listener.accept().await.unwrap();
-    let error = endpoint.acceptor(&["test"]).accept(tcp).await.unwrap_err();
+    let (tcp, peer) = listener.accept().await.unwrap();
+    let error = endpoint.acceptor(&["test"]).accept(tcp, peer).await.unwrap_err();
     assert!(matches!(error, HandshakeError::Timeout(limit) if limit == Duration::from_millis(30)), "{error}");
 }
 

@@ -6,6 +6,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::exchange::compression::Compression;
+
 /// What a payload is, so that a transport can treat events first-class without reading them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelKind {
@@ -22,6 +24,10 @@ pub trait OutputChannel: Send {
     /// the receiver has no room. Dropping the future abandons the channel: it is used only to
     /// cancel.
     async fn send(&mut self, kind: ChannelKind, chunks: Vec<Bytes>) -> Result<(), ChannelFailure>;
+
+    /// What rows are compressed with if their script does not say. `None`: they stay in this
+    /// process, and are never compressed.
+    fn compression(&self) -> Option<Compression>;
 
     /// Ends the channel after everything sent has arrived.
     async fn finish(self: Box<Self>) -> Result<(), ChannelFailure>;

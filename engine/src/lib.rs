@@ -41,6 +41,7 @@ mod tests;
 
 pub use channel::{ChannelFailure, ChannelKind, InputChannel, OutputChannel};
 pub use error::{PlanError, TaskError};
+pub use exchange::compression::{Compression, UnknownCompression};
 pub use exchange::key_group::{HASH_VERSION, KEY_GROUPS};
 pub use graph::{Edge, JobGraph, Ship, Vertex, VertexId};
 pub use metrics::{TaskMetrics, TaskMetricsSnapshot};

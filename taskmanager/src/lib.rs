@@ -75,7 +75,8 @@ pub async fn run(config: Configuration, shutdown: CancellationToken) -> Result<(
     let channel = RotatingChannel::new(rpc.connector(&[ALPN_H2]), settings.jobmanager_host, settings.jobmanager_port);
     let jobmanager = JobManager::new(channel, settings.call_patience);
     let plans = Plans::new(blob.connector(&[proto::blob::ALPN]));
-    let executor = Executor::new(id.clone(), settings.slots, shuffle.clone(), plans, jobmanager.clone());
+    let (slots, compression) = (settings.slots, settings.compression);
+    let executor = Executor::new(id.clone(), slots, compression, shuffle.clone(), plans, jobmanager.clone());
     let routes = rpc::routes(id.clone(), executor.clone());
     let rpc_acceptor = rpc.acceptor(&[ALPN_H2]);
     let membership = Membership {

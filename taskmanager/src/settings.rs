@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use config::{Configuration, DataTransport, MemorySize, address, options};
+use config::{CompressionCodec, Configuration, DataTransport, MemorySize, address, options};
+use engine::Compression;
 use proto::ids::TaskManagerId;
 
 use crate::error::TaskManagerError;
@@ -26,6 +27,8 @@ pub struct Settings {
     /// The JobManager's, too.
     pub heartbeat_timeout: Duration,
     pub data_transport: DataTransport,
+    /// Of rows whose script does not say.
+    pub compression: Compression,
     pub shuffle: ShuffleOptions,
 }
 
@@ -60,6 +63,11 @@ impl Settings {
             jobmanager_port,
             call_patience: config.get(&options::PEKKO_ASK_TIMEOUT)?,
             data_transport,
+            compression: match config.get(&options::TASKMANAGER_NETWORK_COMPRESSION)? {
+                CompressionCodec::None => Compression::None,
+                CompressionCodec::Lz4 => Compression::Lz4,
+                CompressionCodec::Zstd => Compression::Zstd,
+            },
             heartbeat_timeout: config.get(&options::HEARTBEAT_TIMEOUT)?,
             shuffle: ShuffleOptions {
                 window_bytes: config.get(&options::TASKMANAGER_NETWORK_CHANNEL_WINDOW)?.bytes(),

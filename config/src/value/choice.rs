@@ -45,6 +45,31 @@ impl ConfigValue for DataTransport {
     }
 }
 
+/// `taskmanager.network.compression.codec`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompressionCodec {
+    /// As it is.
+    None,
+    /// Cheap.
+    Lz4,
+    /// Smaller, and several times as much work.
+    Zstd,
+}
+
+impl ConfigValue for CompressionCodec {
+    const FORM: &'static str = "`NONE`, `LZ4` or `ZSTD`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match word(text).as_str() {
+            "none" => Ok(Self::None),
+            "lz4" => Ok(Self::Lz4),
+            "zstd" => Ok(Self::Zstd),
+            "lzo" => Err(Refusal::Because("LZO is not available; `LZ4` is as cheap and `ZSTD` compresses better")),
+            _ => Err(Refusal::Malformed),
+        }
+    }
+}
+
 /// `security.ssl.provider`: Flink's two implementations of TLS, neither of which is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SslProvider {

@@ -5,7 +5,7 @@ mod duration;
 mod memory;
 mod percent;
 
-pub use choice::{DataTransport, LogFormat, ProtocolVersions, SslProvider};
+pub use choice::{CompressionCodec, DataTransport, LogFormat, ProtocolVersions, SslProvider};
 pub use memory::MemorySize;
 pub use percent::Percent;
 

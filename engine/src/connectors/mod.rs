@@ -5,6 +5,7 @@
 //! | option | meaning |
 //! | --- | --- |
 //! | `slot-sharing-group` | vertices of different groups do not share task slots (Flink's slot sharing groups); the source's holds up to the exchange, the sink's behind it; default `default` |
+//! | `exchange.compression` | `none`, `lz4` or `zstd` for rows that go to another TaskManager; the source's holds for the exchange behind it, the sink's for any later one; absent: the TaskManager's `taskmanager.network.compression.codec` |
 //!
 //! # Sources
 //!
@@ -63,6 +64,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 
 use crate::error::{PlanError, TaskError};
+use crate::exchange::compression::Compression;
 use crate::script::{OptionReader, Table};
 
 pub(crate) use files::plain_copy;
@@ -101,6 +103,7 @@ pub(crate) struct SourceTable {
     pub(crate) rows_per_second: Option<f64>,
     pub(crate) event_time: Option<EventTime>,
     pub(crate) slot_sharing_group: String,
+    pub(crate) compression: Option<Compression>,
 }
 
 /// The column that is the event time, and how much it may be out of order.
@@ -117,6 +120,7 @@ impl SourceTable {
         let rows_per_second = options.parse("rows-per-second", "a positive number", positive)?;
         let event_time = event_time(&table.schema, &mut options)?;
         let slot_sharing_group = slot_sharing_group(&mut options);
+        let compression = compression(&mut options)?;
         let source: Arc<dyn Source> = match table.options.connector() {
             "filesystem" => Arc::new(FileSource::open(table, &mut options)?),
             "datagen" => Arc::new(datagen::DataGen::open(&table.schema, &mut options)?),
@@ -126,7 +130,7 @@ impl SourceTable {
             other => return Err(options.error(format!("unknown connector '{other}'; known: {CONNECTORS}"))),
         };
         options.finish()?;
-        Ok(Self { table: Arc::clone(table), source, rows_per_second, event_time, slot_sharing_group })
+        Ok(Self { table: Arc::clone(table), source, rows_per_second, event_time, slot_sharing_group, compression })
     }
 }
 
@@ -135,6 +139,10 @@ const DEFAULT_GROUP: &str = "default";
 
 fn slot_sharing_group(options: &mut OptionReader<'_>) -> String {
     options.text("slot-sharing-group").unwrap_or_else(|| DEFAULT_GROUP.to_owned())
+}
+
+fn compression(options: &mut OptionReader<'_>) -> Result<Option<Compression>, PlanError> {
+    options.get("exchange.compression", Compression::WORDS)
 }
 
 fn positive(text: &str) -> Option<f64> {
@@ -181,12 +189,14 @@ pub(crate) struct SinkTable {
     pub(crate) name: String,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) slot_sharing_group: String,
+    pub(crate) compression: Option<Compression>,
 }
 
 /// Checks the options of the table that the `INSERT` names.
 pub(crate) fn sink(table: &Table) -> Result<SinkTable, PlanError> {
     let mut options = table.options.reader();
     let slot_sharing_group = slot_sharing_group(&mut options);
+    let compression = compression(&mut options)?;
     let sink: Arc<dyn Sink> = match table.options.connector() {
         "filesystem" => Arc::new(filesystem::FileSink::open(table, &mut options)?),
         "print" => Arc::new(print::Print::new(&table.name)),
@@ -195,5 +205,5 @@ pub(crate) fn sink(table: &Table) -> Result<SinkTable, PlanError> {
         other => return Err(options.error(format!("unknown connector '{other}'; known: {CONNECTORS}"))),
     };
     options.finish()?;
-    Ok(SinkTable { name: table.name.clone(), sink, slot_sharing_group })
+    Ok(SinkTable { name: table.name.clone(), sink, slot_sharing_group, compression })
 }

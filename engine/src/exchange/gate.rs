@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
 use super::codec;
+use super::compression::Decompressor;
 use super::event::Event;
 use crate::channel::{ChannelFailure, ChannelKind, InputChannel};
 use crate::error::TaskError;
@@ -37,6 +38,7 @@ pub(crate) struct Gate {
     /// Per channel; `i64::MAX` after its end event.
     watermarks: Vec<i64>,
     watermark: i64,
+    decompressor: Decompressor,
     metrics: Arc<TaskMetrics>,
 }
 
@@ -44,7 +46,7 @@ impl Gate {
     pub(crate) fn new(schema: SchemaRef, channels: Vec<Box<dyn InputChannel>>, metrics: Arc<TaskMetrics>) -> Self {
         let watermarks = vec![i64::MIN; channels.len()];
         let pending = channels.into_iter().enumerate().map(|(index, channel)| receive(channel, index)).collect();
-        Self { schema, pending, watermarks, watermark: i64::MIN, metrics }
+        Self { schema, pending, watermarks, watermark: i64::MIN, decompressor: Decompressor::default(), metrics }
     }
 
     /// The next element. Cancel safe.
@@ -60,7 +62,9 @@ impl Gate {
                 Some(_) if ended => return Err(broken(subtask, "a payload after the end")),
                 Some((ChannelKind::Data, payload)) => {
                     let bytes = payload.len();
-                    let batch = codec::decode(&self.schema, payload).map_err(|message| broken(subtask, message))?;
+                    let decoded =
+                        self.decompressor.decompress(payload).and_then(|rows| codec::decode(&self.schema, rows));
+                    let batch = decoded.map_err(|message| broken(subtask, message))?;
                     self.metrics.received(batch.num_rows(), bytes);
                     return Ok(Element::Batch(batch));
                 }

@@ -2,6 +2,7 @@
 //! payloads.
 
 pub(crate) mod codec;
+pub(crate) mod compression;
 pub(crate) mod event;
 pub(crate) mod gate;
 pub(crate) mod key_group;

@@ -11,6 +11,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use futures::future::try_join_all;
 
 use super::codec::Encoder;
+use super::compression::{Compression, Compressor};
 use super::event::Event;
 use super::key_group::{hash_rows, key_group, owner};
 use crate::channel::{ChannelFailure, ChannelKind, OutputChannel};
@@ -23,17 +24,20 @@ use crate::operators::columns;
 /// batches are cut to it.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// One outgoing edge. Holds back at most [`BATCH_BYTES`] and the last batch per target.
+/// One outgoing edge. Holds back at most [`BATCH_BYTES`] and the last batch per target; `compression`
+/// is what the script says, if it says anything.
 pub(crate) struct Router {
     schema: SchemaRef,
     key: Vec<Arc<dyn PhysicalExpr>>,
     targets: Vec<Target>,
     encoder: Encoder,
+    compressor: Compressor,
     metrics: Arc<TaskMetrics>,
 }
 
 struct Target {
     channel: Box<dyn OutputChannel>,
+    compression: Compression,
     waiting: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
@@ -44,11 +48,16 @@ impl Router {
         schema: SchemaRef,
         key: Vec<Arc<dyn PhysicalExpr>>,
         channels: Vec<Box<dyn OutputChannel>>,
+        compression: Option<Compression>,
         metrics: Arc<TaskMetrics>,
     ) -> Result<Self, TaskError> {
-        let targets =
-            channels.into_iter().map(|channel| Target { channel, waiting: Vec::new(), rows: 0, bytes: 0 }).collect();
-        Ok(Self { encoder: Encoder::new(&schema)?, schema, key, targets, metrics })
+        let targets = channels.into_iter().map(|channel| {
+            // Rows that stay here are not compressed whatever the script says.
+            let compression = channel.compression().map(|default| compression.unwrap_or(default)).unwrap_or_default();
+            Target { channel, compression, waiting: Vec::new(), rows: 0, bytes: 0 }
+        });
+        let (targets, encoder) = (targets.collect(), Encoder::new(&schema)?);
+        Ok(Self { schema, key, targets, encoder, compressor: Compressor::default(), metrics })
     }
 
     /// Takes rows, and sends what has become worth sending.
@@ -127,7 +136,7 @@ impl Router {
         };
         target.waiting.clear();
         (target.rows, target.bytes) = (0, 0);
-        let chunks = self.encoder.encode(&batch)?;
+        let chunks = self.compressor.compress(target.compression, self.encoder.encode(&batch)?)?;
         let bytes = chunks.iter().map(Bytes::len).sum();
         target.channel.send(ChannelKind::Data, chunks).await.map_err(|e| failure(index, e))?;
         self.metrics.emitted(batch.num_rows(), bytes);

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::connectors::{self, Sink, SourceTable};
 use crate::error::PlanError;
+use crate::exchange::compression::Compression;
 use crate::exchange::key_group::KEY_GROUPS;
 use crate::graph::JobGraph;
 use crate::operators::OperatorPlan;
@@ -118,8 +119,16 @@ pub(crate) struct ReadPlan {
 
 #[derive(Debug, Clone)]
 pub(crate) enum OutputPlan {
-    Exchange { schema: SchemaRef, key: Vec<Arc<dyn PhysicalExpr>> },
-    Sink { table: String, sink: Arc<dyn Sink> },
+    /// `compression` is what the script says, if it says anything.
+    Exchange {
+        schema: SchemaRef,
+        key: Vec<Arc<dyn PhysicalExpr>>,
+        compression: Option<Compression>,
+    },
+    Sink {
+        table: String,
+        sink: Arc<dyn Sink>,
+    },
 }
 
 #[cfg(test)]

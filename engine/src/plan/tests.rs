@@ -150,6 +150,11 @@ async fn tables_that_do_not_fit_are_refused() {
             "'connector' = 'print'",
             "'watermark.column' = 'b' is not a column",
         ),
+        (
+            "'connector' = 'datagen', 'exchange.compression' = 'lzo'",
+            "'connector' = 'print'",
+            "'exchange.compression' = 'lzo' is not 'none', 'lz4' or 'zstd'",
+        ),
     ] {
         let sql = format!(
             "CREATE TABLE t (a INT) WITH ({table}); CREATE TABLE s (a INT) WITH ({sink}); INSERT INTO s SELECT a FROM t"

@@ -6,6 +6,7 @@ use super::harvest::{Pipeline, Step};
 use super::{InputPlan, OutputPlan, VertexPlan, fingerprint};
 use crate::connectors::SinkTable;
 use crate::error::PlanError;
+use crate::exchange::compression::Compression;
 use crate::graph::{Edge, JobGraph, Ship, Vertex, VertexId};
 use crate::operators::OperatorPlan;
 
@@ -13,6 +14,8 @@ use crate::operators::OperatorPlan;
 struct Piece {
     input: InputPlan,
     slot_sharing_group: String,
+    /// Of the exchange behind it, if the script says.
+    compression: Option<Compression>,
     parallelism: usize,
     plans: Vec<OperatorPlan>,
     names: Vec<String>,
@@ -50,6 +53,7 @@ pub(super) fn assemble(
     names.extend(read.event_time.map(|_| "Watermark".to_owned()));
     let mut piece = Piece {
         slot_sharing_group: source.slot_sharing_group,
+        compression: source.compression,
         parallelism: parallelism.min(source.source.max_parallelism()),
         input: InputPlan::Source(read),
         plans: Vec::new(),
@@ -65,12 +69,14 @@ pub(super) fn assemble(
                 let next = Piece {
                     input: InputPlan::Exchange(Arc::clone(&schema)),
                     slot_sharing_group: sink.slot_sharing_group.clone(),
+                    compression: sink.compression,
                     parallelism,
                     plans: Vec::new(),
                     names: Vec::new(),
                 };
                 let done = std::mem::replace(&mut piece, next);
-                vertices.push(done.finish(vertices.len(), OutputPlan::Exchange { schema, key }));
+                let compression = done.compression;
+                vertices.push(done.finish(vertices.len(), OutputPlan::Exchange { schema, key, compression }));
             }
         }
     }

@@ -112,12 +112,13 @@ impl Task {
             }
         };
         let output = match &vertex.plan.output {
-            OutputPlan::Exchange { schema, key } => {
+            OutputPlan::Exchange { schema, key, compression } => {
                 let channels = outputs.into_iter().flatten().collect();
                 Output::Exchange(Box::new(Router::new(
                     Arc::clone(schema),
                     key.clone(),
                     channels,
+                    *compression,
                     Arc::clone(&metrics),
                 )?))
             }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::Compression;
 use crate::channel::{ChannelFailure, ChannelKind, InputChannel, OutputChannel};
 
 /// Payloads in flight: few, so that back-pressure is part of every test.
@@ -32,6 +33,10 @@ impl OutputChannel for Sender {
     async fn send(&mut self, kind: ChannelKind, chunks: Vec<Bytes>) -> Result<(), ChannelFailure> {
         let sent = self.0.send((kind, chunks.concat().into())).await;
         sent.map_err(|_| ChannelFailure("the receiver is gone".to_owned()))
+    }
+
+    fn compression(&self) -> Option<Compression> {
+        Some(Compression::None)
     }
 
     async fn finish(self: Box<Self>) -> Result<(), ChannelFailure> {

@@ -39,6 +39,7 @@ async fn queries_equal_the_batch_result() {
         ("", "a BIGINT, b STRING, c TIMESTAMP(3)", "SELECT * FROM t"),
         ("", "b STRING, a BIGINT", "SELECT upper(tag), id * 2 + 1 FROM t WHERE id > 1 AND tag IS NOT NULL"),
         ("", "b STRING, a BIGINT", "SELECT tag, id FROM t DISTRIBUTE BY tag"),
+        (", 'exchange.compression' = 'zstd'", "b STRING, a BIGINT", "SELECT tag, id FROM t DISTRIBUTE BY tag"),
         ("", "b STRING", "SELECT DISTINCT tag FROM t"),
         (
             "",
@@ -79,6 +80,33 @@ async fn generated_rows_cross_a_keyed_exchange() {
     assert_eq!(sum(&metrics[1], |m| m.records_out), 20_000);
     assert!(sum(&metrics[1], |m| m.bytes_in) > 20_000 * 1024);
     assert!(metrics[1].iter().all(|m| m.records_in > 6_000), "uneven: {:?}", metrics[1]);
+}
+
+/// What an exchange moves with its compression as the source's options say, and 20,000 rows in.
+async fn bytes_of(options: &str) -> u64 {
+    let sql = format!(
+        "CREATE TABLE g (id BIGINT) WITH ('connector' = 'datagen', 'number-of-rows' = '20000', 'fields.id.kind' = 'sequence'{options});
+         CREATE TABLE s (id BIGINT) WITH ('connector' = 'blackhole');
+         INSERT INTO s SELECT id FROM g DISTRIBUTE BY id"
+    );
+    let metrics = run(&sql, 2).await.unwrap();
+    assert_eq!(sum(&metrics[1], |m| m.records_in), 20_000);
+    let (sent, received) = (sum(&metrics[0], |m| m.bytes_out), sum(&metrics[1], |m| m.bytes_in));
+    assert_eq!(sent, received);
+    sent
+}
+
+#[tokio::test]
+async fn a_script_says_what_its_rows_are_compressed_with() {
+    let [unsaid, none, lz4, zstd] = [
+        bytes_of("").await,
+        bytes_of(", 'exchange.compression' = 'none'").await,
+        bytes_of(", 'exchange.compression' = 'LZ4'").await,
+        bytes_of(", 'exchange.compression' = 'zstd'").await,
+    ];
+    // How the rows are cut into batches, and so a few bytes, depends on the clock.
+    let least = unsaid.min(none);
+    assert!(zstd < lz4 && lz4 < least * 9 / 10 && least > 20_000 * 8, "{unsaid}, {none}, {lz4}, {zstd}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -84,6 +84,34 @@ async fn a_job_is_exact_while_both_bundles_are_replaced_200_times() {
     }
 }
 
+/// What crosses an exchange between two subtasks, and is exact behind it.
+async fn bytes_read(codec: &str, options: &str) -> u64 {
+    const ROWS: u64 = 50_000;
+    let builder = Cluster::builder().set("parallelism.default", "1");
+    let cluster = builder.set("taskmanager.network.compression.codec", codec).start().await;
+    let sink = cluster.scratch().join("counts");
+    let job = cluster.submit(&Count { rows: ROWS }.generated(options, &sink)).await;
+    let ended = cluster.ends(&job, "FINISHED").await;
+    Count { rows: ROWS }.assert_exact(&sink);
+    ended.vertices[1].metrics.read_bytes
+}
+
+#[tokio::test]
+async fn rows_that_cross_are_compressed_as_their_script_or_the_task_manager_says_and_are_exact() {
+    let apart = ", 'slot-sharing-group' = 'sources'";
+    let zstd_by_script = format!("{apart}, 'exchange.compression' = 'zstd'");
+    let (plain, lz4, zstd, local) = tokio::join!(
+        bytes_read("NONE", apart),
+        bytes_read("LZ4", apart),
+        bytes_read("LZ4", &zstd_by_script),
+        bytes_read("ZSTD", ""),
+    );
+    // How the rows are cut into batches, and so a few bytes, depends on the clock.
+    assert!(zstd < lz4 && lz4 < plain * 9 / 10, "{zstd}, {lz4}, {plain}");
+    // Whatever anybody says, rows that stay on their TaskManager are left alone.
+    assert!(local > plain * 9 / 10, "{local}, {plain}");
+}
+
 #[tokio::test]
 async fn real_flights_submitted_with_curl_come_out_as_plain_datafusion_has_them() {
     if !tool("curl", "--version") {

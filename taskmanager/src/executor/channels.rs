@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use engine::{ChannelFailure, ChannelKind, InputChannel, OutputChannel};
+use engine::{ChannelFailure, ChannelKind, Compression, InputChannel, OutputChannel};
 
 use super::deployment::Deployment;
 use crate::shuffle::{ChannelError, ChannelReceiver, ChannelSender, PayloadKind, Shuffle};
@@ -25,7 +25,11 @@ pub(super) struct Neighbours {
 
 impl Channels {
     /// Registers the channels. From now on peers may open their ends; dropping the channels ends that.
-    pub(super) fn register(shuffle: &Shuffle, deployment: &Deployment) -> Result<Self, ChannelError> {
+    pub(super) fn register(
+        shuffle: &Shuffle,
+        deployment: &Deployment,
+        compression: Compression,
+    ) -> Result<Self, ChannelError> {
         let neighbours = Neighbours::default();
         let mut inputs: Vec<Vec<Box<dyn InputChannel>>> = Vec::new();
         for specs in &deployment.inputs {
@@ -41,7 +45,8 @@ impl Channels {
             let mut edge: Vec<Box<dyn OutputChannel>> = Vec::new();
             for spec in specs {
                 let sender = shuffle.sender(spec.clone())?;
-                edge.push(Box::new(Output { sender, neighbours: neighbours.clone() }));
+                let compression = (!sender.is_local()).then_some(compression);
+                edge.push(Box::new(Output { sender, compression, neighbours: neighbours.clone() }));
             }
             outputs.push(edge);
         }
@@ -90,6 +95,7 @@ impl InputChannel for Input {
 
 struct Output {
     sender: ChannelSender,
+    compression: Option<Compression>,
     neighbours: Neighbours,
 }
 
@@ -103,8 +109,12 @@ impl OutputChannel for Output {
         self.sender.send(kind, chunks).await.map_err(|error| self.neighbours.failure(&error))
     }
 
+    fn compression(&self) -> Option<Compression> {
+        self.compression
+    }
+
     async fn finish(self: Box<Self>) -> Result<(), ChannelFailure> {
-        let Self { sender, neighbours } = *self;
+        let Self { sender, neighbours, .. } = *self;
         sender.finish().await.map_err(|error| neighbours.failure(&error))
     }
 }

@@ -13,7 +13,7 @@ mod task;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use engine::TaskMetrics;
+use engine::{Compression, TaskMetrics};
 use proto::ids::{AttemptId, InstanceId, TaskManagerId};
 use proto::v1;
 use tokio::sync::watch;
@@ -46,6 +46,7 @@ pub struct Executor {
 
 struct Shared {
     own: TaskManagerId,
+    compression: Compression,
     shuffle: Shuffle,
     plans: Plans,
     jobmanager: JobManager,
@@ -74,9 +75,17 @@ struct Handle {
 }
 
 impl Executor {
-    pub fn new(own: TaskManagerId, slots: u32, shuffle: Shuffle, plans: Plans, jobmanager: JobManager) -> Self {
+    /// `compression` is for rows that go to another TaskManager, unless their script says.
+    pub fn new(
+        own: TaskManagerId,
+        slots: u32,
+        compression: Compression,
+        shuffle: Shuffle,
+        plans: Plans,
+        jobmanager: JobManager,
+    ) -> Self {
         let state = Mutex::new(State { session: None, tasks: TaskTable::new(slots) });
-        Self { shared: Arc::new(Shared { own, shuffle, plans, jobmanager, state }) }
+        Self { shared: Arc::new(Shared { own, compression, shuffle, plans, jobmanager, state }) }
     }
 
     /// Takes a task; how it goes is reported to the JobManager. Repeating it changes nothing.
@@ -149,7 +158,7 @@ impl Executor {
         cancel: CancellationToken,
         given_up: Arc<OnceLock<String>>,
     ) {
-        let Shared { own, shuffle, plans, jobmanager, .. } = &*self.shared;
+        let Shared { own, compression, shuffle, plans, jobmanager, .. } = &*self.shared;
         let attempt = deployment.attempt;
         let reporter = Reporter {
             jobmanager: jobmanager.clone(),
@@ -159,8 +168,8 @@ impl Executor {
             attempt,
             metrics: Arc::clone(&metrics),
         };
-        let (shuffle, plans) = (shuffle.clone(), plans.clone());
-        let task = Task { deployment, shuffle, plans, metrics, cancel: cancel.clone(), given_up };
+        let (compression, shuffle, plans) = (*compression, shuffle.clone(), plans.clone());
+        let task = Task { deployment, compression, shuffle, plans, metrics, cancel: cancel.clone(), given_up };
         let (progress, watched) = watch::channel(Progress::start());
         // The slot is free before the JobManager hears of the end: it may fill it at once.
         let work = task.run(&progress, || self.state().tasks.end(attempt));
@@ -204,7 +213,7 @@ mod tests {
             Shuffle::start(own.clone(), endpoint.clone(), listener.into(), ShuffleOptions::default(), stop).unwrap();
         let channel = RotatingChannel::new(endpoint.connector(&["h2"]), "localhost".to_owned(), 1);
         let jobmanager = JobManager::new(channel, Duration::ZERO);
-        Executor::new(own, 1, shuffle, Plans::new(endpoint.connector(&[])), jobmanager)
+        Executor::new(own, 1, Compression::None, shuffle, Plans::new(endpoint.connector(&[])), jobmanager)
     }
 
     fn deployment() -> Deployment {

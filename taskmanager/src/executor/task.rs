@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use engine::{TaskError, TaskMetrics};
+use engine::{Compression, TaskError, TaskMetrics};
 use proto::v1::TaskState;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
@@ -23,6 +23,7 @@ const CANCELLATION_TIMEOUT: Duration = Duration::from_secs(180);
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) deployment: Deployment,
+    pub(super) compression: Compression,
     pub(super) shuffle: Shuffle,
     pub(super) plans: Plans,
     pub(super) metrics: Arc<TaskMetrics>,
@@ -81,9 +82,9 @@ impl Task {
     }
 
     async fn execute(self, progress: watch::Sender<Progress>) -> Result<(), Ended> {
-        let Self { deployment, shuffle, plans, metrics, cancel, given_up: _ } = self;
+        let Self { deployment, compression, shuffle, plans, metrics, cancel, given_up: _ } = self;
         // First of all: the neighbours may be quicker.
-        let Channels { inputs, outputs, neighbours } = Channels::register(&shuffle, &deployment)?;
+        let Channels { inputs, outputs, neighbours } = Channels::register(&shuffle, &deployment, compression)?;
         let plan = cancel.run_until_cancelled(plans.get(&deployment.script)).await.ok_or(Ended::Cancelled)??;
         if plan.fingerprint != deployment.fingerprint {
             return Err(Ended::OtherPlan { here: plan.fingerprint.clone(), there: deployment.fingerprint });

@@ -60,6 +60,11 @@ impl ChannelSender {
         Self { end: SenderEnd::Remote(RemoteSender { peer, key }), max_payload_bytes }
     }
 
+    /// Whether the other end is in this process.
+    pub fn is_local(&self) -> bool {
+        matches!(self.end, SenderEnd::Local(_))
+    }
+
     /// Sends one payload, the concatenation of `chunks`; waits for credit. The receiver gets it in one piece. Up to a
     /// window (`ShuffleOptions::window_bytes`) of payloads is under way when this returns. Cancel safe: a dropped
     /// future has not sent.
