@@ -4,6 +4,7 @@
 mod bad_files;
 mod blob;
 mod conformance;
+mod cuts;
 mod garbage;
 mod jobs;
 mod overlap;
