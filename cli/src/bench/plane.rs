@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 
 use anyhow::Context;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use proto::ids::TaskManagerId;
 use taskmanager::shuffle::{
     ChannelId, ChannelReceiver, ChannelSender, ChannelSpec, DataSocket, PayloadKind, Peer, Shuffle, ShuffleOptions,
@@ -64,42 +64,39 @@ pub(super) async fn run(assignment: &Assignment, endpoint: Endpoint, counters: A
 
 async fn send(mut sender: ChannelSender, record_bytes: usize, counters: Arc<Counters>) -> anyhow::Result<()> {
     let record = Bytes::from(vec![0xa5; record_bytes]);
-    let length = u32::try_from(record_bytes)?;
-    let packed = record_bytes <= PACKED_BYTES;
+    let length = u32::try_from(record_bytes)?.to_le_bytes();
     let records = (BLOCK_BYTES / record_bytes).max(1);
     loop {
-        // Memory of its own each time: the data plane keeps it until it is acknowledged.
-        let room = if packed { records * (record_bytes + PREFIX_BYTES) } else { PREFIX_BYTES };
-        let mut block = BytesMut::with_capacity(STAMP_BYTES + room);
-        block.put_u64_le(now_us());
-        let mut chunks = Vec::new();
-        for _ in 0..records {
-            block.put_u32_le(length);
-            if packed {
-                block.put_slice(&record);
-            } else {
-                chunks.extend([block.split().freeze(), record.clone()]);
-                block.reserve(PREFIX_BYTES);
+        let stamp = now_us().to_le_bytes();
+        let chunks = if record_bytes <= PACKED_BYTES {
+            // Memory of its own each time: the data plane keeps it until it is acknowledged.
+            let mut block = Vec::with_capacity(stamp.len() + records * (length.len() + record_bytes));
+            block.extend_from_slice(&stamp);
+            for _ in 0..records {
+                block.extend_from_slice(&length);
+                block.extend_from_slice(&record);
             }
-        }
-        if packed {
-            chunks.push(block.freeze());
-        }
+            vec![block.into()]
+        } else {
+            let length = Bytes::copy_from_slice(&length);
+            let records = std::iter::repeat_n([length, record.clone()], records);
+            std::iter::once(Bytes::copy_from_slice(&stamp)).chain(records.flatten()).collect()
+        };
         sender.send(PayloadKind::Data, chunks).await?;
         counters.moved(records as u64, (records * record_bytes) as u64);
     }
 }
 
 async fn receive(mut receiver: ChannelReceiver, counters: Arc<Counters>) -> anyhow::Result<()> {
-    while let Some((_, mut block)) = receiver.recv().await? {
-        let stamp = block.try_get_u64_le().context("a block without its time")?;
-        let delay = u32::try_from(now_us().saturating_sub(stamp)).unwrap_or(u32::MAX);
+    while let Some((_, block)) = receiver.recv().await? {
+        let (stamp, mut rest) = block.split_first_chunk().context("a block without its time")?;
+        let delay = u32::try_from(now_us().saturating_sub(u64::from_le_bytes(*stamp))).unwrap_or(u32::MAX);
         counters.delays_us.lock().unwrap_or_else(PoisonError::into_inner).push(delay);
         let (mut records, mut bytes) = (0, 0);
-        while block.has_remaining() {
-            let length = block.try_get_u32_le().context("a record without its length")? as usize;
-            anyhow::ensure!(length <= block.remaining(), "a record that is cut off");
-            block.advance(length);
+        while !rest.is_empty() {
+            let (length, record) = rest.split_first_chunk().context("a record without its length")?;
+            let length = u32::from_le_bytes(*length) as usize;
+            rest = record.get(length..).context("a record that is cut off")?;
             records += 1;
             bytes += length as u64;
         }
@@ -114,5 +111,3 @@ fn id(name: &str) -> anyhow::Result<TaskManagerId> {
 
 /// Records up to this length are copied together.
 const PACKED_BYTES: usize = 4 << 10;
-const PREFIX_BYTES: usize = 4;
-const STAMP_BYTES: usize = 8;
