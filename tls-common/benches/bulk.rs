@@ -199,5 +199,6 @@ async fn our_connect(tls: TlsContext, port: u16) -> Sender {
 async fn our_accept(tls: TlsContext, tcp: TcpStream) -> Receiver {
     let endpoint = Endpoint::new("bench", Some(tls), Default::default(), Default::default());
     let acceptor = endpoint.acceptor(&[ALPN]).tuned(StreamTuning::BULK);
-    (Box::pin(acceptor.accept(into_tokio(tcp)).await.unwrap()), Reading::InPlace)
+    let peer = tcp.peer_addr().unwrap();
+    (Box::pin(acceptor.accept(into_tokio(tcp), peer).await.unwrap()), Reading::InPlace)
 }

@@ -4,6 +4,8 @@ pub(crate) mod acceptor;
 pub mod audit;
 pub(crate) mod connection;
 pub(crate) mod connector;
+mod deadline;
+pub(crate) mod departure;
 pub(crate) mod error;
 pub(crate) mod info;
 mod judge;
@@ -15,7 +17,8 @@ use crate::context::{BundleStatus, TlsContext};
 use acceptor::Acceptor;
 use audit::ByReason;
 use connector::Connector;
-use info::{ConnectionState, DrainReason};
+use departure::DrainReason;
+use info::ConnectionState;
 use policy::{ConnectionPolicy, EstablishedConnections, HandshakeLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -200,7 +203,7 @@ impl EndpointInner {
 
     /// Tells a connection to drain and sees to it that it is cut after the grace.
     fn drain(&self, state: &ConnectionState, reason: DrainReason) {
-        if state.begin_drain(reason.clone(), clock::later(Instant::now(), self.policy.drain_grace)) {
+        if state.departure.tell(reason.clone(), clock::later(Instant::now(), self.policy.drain_grace)) {
             self.note_drain(state, &reason);
             self.live_changed.notify_one();
         }

@@ -2,7 +2,8 @@
 
 use crate::endpoint::acceptor::Acceptor;
 use crate::endpoint::connection::Connection;
-use crate::endpoint::info::{ConnectionInfo, DrainReason};
+use crate::endpoint::departure::DrainReason;
+use crate::endpoint::info::ConnectionInfo;
 use crate::listener::Listener;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};

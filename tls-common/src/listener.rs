@@ -56,9 +56,10 @@ impl Listener {
         self.local_addr
     }
 
-    pub(crate) async fn accept(&mut self) -> io::Result<TcpStream> {
+    /// The next connection, and who it is from.
+    pub(crate) async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         match &mut self.sockets {
-            Sockets::Fixed(socket) => socket.accept().await.map(|(tcp, _)| tcp),
+            Sockets::Fixed(socket) => socket.accept().await,
             Sockets::Rebinding(group) => group.accept().await,
         }
     }

@@ -5,6 +5,7 @@ use crate::endpoint::acceptor::Acceptor;
 use crate::endpoint::connection::Connection;
 use crate::listener::Listener;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,7 +33,7 @@ where
     let mut published = endpoint.tls.as_ref().map(crate::TlsContext::subscribe);
     loop {
         let mut permit = None;
-        let tcp = loop {
+        let accepted = loop {
             let new_generation = async {
                 let changed = match &mut published {
                     Some(published) => published.changed().await.is_ok(),
@@ -56,7 +57,7 @@ where
                     }
                 }
                 accepted = listener.accept(), if !full => match accepted {
-                    Ok(tcp) => break Some(tcp),
+                    Ok(accepted) => break Some(accepted),
                     Err(error) => {
                         tracing::warn!(endpoint = %endpoint.name, %error, "cannot accept");
                         sleep(ACCEPT_PAUSE).await;
@@ -64,8 +65,8 @@ where
                 },
             }
         };
-        let Some(tcp) = tcp else { break };
-        let connection = handle(acceptor.clone(), tcp, handler.clone());
+        let Some((tcp, peer_addr)) = accepted else { break };
+        let connection = handle(acceptor.clone(), tcp, peer_addr, handler.clone());
         tasks.spawn(async move {
             connection.await;
             drop(permit);
@@ -90,13 +91,13 @@ pub(crate) async fn finish(endpoint: &EndpointInner, tasks: &TaskTracker) {
     }
 }
 
-async fn handle<H, F>(acceptor: Acceptor, tcp: TcpStream, handler: H)
+async fn handle<H, F>(acceptor: Acceptor, tcp: TcpStream, peer_addr: SocketAddr, handler: H)
 where
     H: Fn(Connection) -> F,
     F: Future<Output = ()>,
 {
     // The acceptor has counted and logged a failure.
-    if let Ok(connection) = acceptor.accept(tcp).await {
+    if let Ok(connection) = acceptor.accept(tcp, peer_addr).await {
         handler(connection).await;
     }
 }

@@ -15,7 +15,12 @@ const SESSIONS: usize = 1024;
 
 /// Mutual TLS with rustls' own verifiers and session stores.
 pub fn configs(pki: &Pki, settings: &Settings) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let provider = Arc::new(provider(settings));
+    configs_by(provider(settings), pki, settings)
+}
+
+/// The same by another provider.
+pub fn configs_by(provider: CryptoProvider, pki: &Pki, settings: &Settings) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let provider = Arc::new(provider);
     let version: &SupportedProtocolVersion = match settings.version {
         ProtocolVersion::Tls12 => &rustls::version::TLS12,
         ProtocolVersion::Tls13 => &rustls::version::TLS13,

@@ -3,15 +3,17 @@
 use super::EndpointInner;
 use super::audit::Attempt;
 use super::connection::{Connection, Io};
+use super::deadline::before;
 use super::error::HandshakeError;
 use super::info::{Handshake, LiveGuard};
 use super::latest::Latest;
 use super::policy::StreamTuning;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
 /// The accepting side of an [`crate::Endpoint`]; cheap to clone.
@@ -39,17 +41,13 @@ impl Acceptor {
         &self.endpoint
     }
 
-    /// Shakes hands within the endpoint's timeout. Do not await it in an accept loop: a slow peer would block it.
+    /// Shakes hands with `peer_addr`, who called, within the endpoint's timeout. Do not await it in an accept loop: a slow peer would block it.
     ///
     /// # Errors
     /// See [`HandshakeError`]; each is counted and leaves an audit record.
-    pub async fn accept(&self, tcp: TcpStream) -> Result<Connection, HandshakeError> {
-        let peer_addr = tcp.peer_addr();
-        let attempt = Attempt::new(peer_addr.as_ref().ok().copied(), None);
-        let result = match peer_addr {
-            Ok(peer_addr) => attempt.presented.during(self.shake_hands(tcp, peer_addr, &attempt)).await,
-            Err(error) => Err(HandshakeError::Io(error)),
-        };
+    pub async fn accept(&self, tcp: TcpStream, peer_addr: SocketAddr) -> Result<Connection, HandshakeError> {
+        let attempt = Attempt::new(Some(peer_addr), None);
+        let result = attempt.presented.during(pin!(self.shake_hands(tcp, peer_addr, &attempt))).await;
         result.inspect_err(|error| self.endpoint.note_failure(&attempt, error))
     }
 
@@ -57,7 +55,7 @@ impl Acceptor {
         &self,
         tcp: TcpStream,
         peer_addr: SocketAddr,
-        attempt: &Attempt,
+        attempt: &Attempt<'_>,
     ) -> Result<Connection, HandshakeError> {
         // Without it a small frame waits for the acknowledgement of the one before. A socket that refuses is dying.
         tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
@@ -67,7 +65,8 @@ impl Acceptor {
             return Ok(Connection::new(Io::Plain(tcp), live));
         };
         let limit = self.endpoint.limits.timeout;
-        let handshake = async {
+        let handshake = pin!(async {
+            // Who has nothing to serve with need not wait for a hello.
             if tls.current().server_config().is_none() {
                 return Err(HandshakeError::NoIdentity);
             }
@@ -89,8 +88,9 @@ impl Acceptor {
                 .await
                 .map_err(HandshakeError::from_io)?;
             Ok((generation, accepted))
-        };
-        let (generation, stream) = timeout(limit, handshake).await.map_err(|_| HandshakeError::Timeout(limit))??;
+        });
+        let (generation, stream) =
+            before(pin!(sleep(limit)), handshake).await.ok_or(HandshakeError::Timeout(limit))??;
         let stream = TlsStream::from(stream);
         let handshake = Handshake::over_tcp(&stream, peer_addr, None);
         let live = LiveGuard::admit(&self.endpoint, &generation, handshake).map_err(HandshakeError::Rejected)?;

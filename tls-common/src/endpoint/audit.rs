@@ -31,8 +31,9 @@
 mod names;
 
 use super::EndpointInner;
+use super::departure::DrainReason;
 use super::error::HandshakeError;
-use super::info::{ConnectionState, DrainReason, PeerIdentity};
+use super::info::{ConnectionState, PeerIdentity};
 use crate::generation::iana_name;
 use crate::options::Fingerprint;
 use crate::verify::presented::Presented;
@@ -74,18 +75,18 @@ impl ByReason {
 
 /// A handshake under way: what a record can say if it fails.
 #[derive(Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct Attempt<'a> {
     peer: Option<SocketAddr>,
     /// The name we dialled; `None` on the accepting side.
-    dialled: Option<String>,
+    dialled: Option<&'a str>,
     generation: OnceLock<u64>,
     pub(crate) presented: Presented,
 }
 
-impl Attempt {
+impl<'a> Attempt<'a> {
     /// `dialled` is the name that we call; `None` on the accepting side.
-    pub(crate) fn new(peer: Option<SocketAddr>, dialled: Option<&str>) -> Self {
-        Self { peer, dialled: dialled.map(str::to_owned), generation: OnceLock::new(), presented: Presented::default() }
+    pub(crate) fn new(peer: Option<SocketAddr>, dialled: Option<&'a str>) -> Self {
+        Self { peer, dialled, generation: OnceLock::new(), presented: Presented::default() }
     }
 
     /// It is made under this generation.
@@ -139,24 +140,23 @@ impl EndpointInner {
         if state.negotiated.as_ref().is_some_and(Negotiated::is_resumed) {
             self.counters.handshakes_resumed.fetch_add(1, Ordering::Relaxed);
         }
-        Record::of("handshake", state).emit(self);
+        self.audit(|| Record::of("handshake", state));
     }
 
     /// A handshake has failed.
-    pub(crate) fn note_failure(&self, attempt: &Attempt, error: &HandshakeError) {
+    pub(crate) fn note_failure(&self, attempt: &Attempt<'_>, error: &HandshakeError) {
         self.counters.failed_by_reason.add(error.code());
         self.suspect_files(error.smells_of_stale_files());
-        let record = Record {
+        self.audit(|| Record {
             event: "rejection",
             connection: None,
             peer: attempt.peer,
-            dialled: attempt.dialled.as_deref().map(Cow::Borrowed),
+            dialled: attempt.dialled.map(Cow::Borrowed),
             leaf: attempt.presented.leaf(),
             generation: attempt.generation.get().copied(),
             negotiated: None,
             reason: Some((error.code(), error.to_string())),
-        };
-        record.emit(self);
+        });
     }
 
     /// The server has refused our certificate when we thought that the handshake was done.
@@ -164,7 +164,7 @@ impl EndpointInner {
         let code = HandshakeError::REFUSED_BY_PEER;
         self.counters.failed_by_reason.add(code);
         self.suspect_files(true);
-        Record { reason: Some((code, error.to_string())), ..Record::of("rejection", state) }.emit(self);
+        self.audit(|| Record { reason: Some((code, error.to_string())), ..Record::of("rejection", state) });
     }
 
     fn suspect_files(&self, suspicious: bool) {
@@ -179,15 +179,24 @@ impl EndpointInner {
         if matches!(reason, DrainReason::Renewed | DrainReason::Untrusted(_)) {
             self.counters.renewed.fetch_add(1, Ordering::Relaxed);
         }
-        Record { reason: Some((reason.code(), reason.to_string())), ..Record::of("drain", state) }.emit(self);
+        self.audit(|| Record { reason: Some((reason.code(), reason.to_string())), ..Record::of("drain", state) });
     }
 
     /// A connection did not go within the drain grace.
     pub(super) fn note_cut(&self, state: &ConnectionState) {
         self.counters.killed.fetch_add(1, Ordering::Relaxed);
-        let reason =
-            state.told().map(|(reason, _)| (reason.code(), format!("{reason}, and it did not finish in time")));
-        Record { reason, ..Record::of("cut", state) }.emit(self);
+        self.audit(|| {
+            let told = state.departure.told();
+            let reason = told.map(|(reason, _)| (reason.code(), format!("{reason}, and it did not finish in time")));
+            Record { reason, ..Record::of("cut", state) }
+        });
+    }
+
+    /// A record costs as much as a tenth of a handshake, so that it is made only where somebody listens.
+    fn audit<'a>(&self, record: impl FnOnce() -> Record<'a>) {
+        if tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+            record().emit(self);
+        }
     }
 }
 
@@ -218,9 +227,6 @@ impl<'a> Record<'a> {
     }
 
     fn emit(&self, endpoint: &EndpointInner) {
-        if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
-            return; // reading a certificate costs more than a disabled event should
-        }
         let names = self.leaf.and_then(|leaf| Names::of(leaf));
         let (reason_code, reason) = match &self.reason {
             Some((code, reason)) => (Some(*code), Some(names::sentence(reason))),

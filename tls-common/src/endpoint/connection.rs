@@ -1,6 +1,7 @@
 //! [`Connection`]: a TLS or plain stream that knows its generation and can be told to drain.
 
 use super::audit::Negotiated;
+use super::departure::End;
 use super::info::{ConnectionInfo, Handshake, LiveGuard};
 use rustls::pki_types::ServerName;
 use std::fmt;
@@ -12,15 +13,11 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::TlsStream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// A stream under one generation. TLS or, where TLS is off, plain TCP.
 #[derive(Debug)]
 pub struct Connection {
     io: Io,
-    // One waker each: the two halves of a split connection are polled by different tasks.
-    read_end: Ended,
-    write_end: Ended,
     first_read_done: bool,
     /// Bytes may wait in the TLS session: a flush sends them.
     unflushed: bool,
@@ -34,20 +31,9 @@ pub(super) enum Io {
     Tls(Box<TlsStream<BufReader<TcpStream>>>),
 }
 
-struct Ended(Pin<Box<WaitForCancellationFutureOwned>>);
-
 impl Connection {
     pub(super) fn new(io: Io, live: LiveGuard) -> Self {
-        let kill = &live.info.state.kill;
-        Self {
-            read_end: Ended::new(kill.clone()),
-            write_end: Ended::new(kill.clone()),
-            io,
-            first_read_done: false,
-            unflushed: false,
-            closing: None,
-            live,
-        }
+        Self { io, first_read_done: false, unflushed: false, closing: None, live }
     }
 
     /// What is known about this connection; cheap to clone and to keep.
@@ -58,6 +44,16 @@ impl Connection {
     /// Whether the handshake resumed an earlier session.
     pub fn is_resumed(&self) -> bool {
         self.live.info.is_resumed()
+    }
+
+    /// `Err` once the connection has been cut; otherwise registers for it.
+    fn check(&self, end: End, cx: &Context<'_>) -> io::Result<()> {
+        match self.live.info.state.departure.poll_cut(end, cx) {
+            Poll::Ready(()) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "drained: its time to finish is over"))
+            }
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// A TLS 1.3 client hears only at its first read that the server refused its certificate.
@@ -71,22 +67,6 @@ impl Connection {
             })
         {
             self.live.endpoint.note_late_refusal(&self.live.info.state, error);
-        }
-    }
-}
-
-impl Ended {
-    fn new(kill: CancellationToken) -> Self {
-        Self(Box::pin(kill.cancelled_owned()))
-    }
-
-    /// `Err` once the connection has been killed; otherwise registers for it.
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.0.as_mut().poll(cx) {
-            Poll::Ready(()) => {
-                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "drained: its time to finish is over"))
-            }
-            Poll::Pending => Ok(()),
         }
     }
 }
@@ -108,12 +88,6 @@ impl<'a> Handshake<'a> {
     }
 }
 
-impl fmt::Debug for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ended")
-    }
-}
-
 impl fmt::Debug for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -126,7 +100,7 @@ impl fmt::Debug for Io {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.read_end.check(cx)?;
+        this.check(End::Read, cx)?;
         let result = ready!(match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
@@ -142,7 +116,7 @@ impl AsyncRead for Connection {
 impl AsyncBufRead for Connection {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
-        this.read_end.check(cx)?;
+        this.check(End::Read, cx)?;
         if !this.first_read_done {
             let result = match &mut this.io {
                 Io::Plain(io) => ready!(Pin::new(io).poll_fill_buf(cx)).map(drop),
@@ -172,7 +146,7 @@ impl AsyncBufRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.write_end.check(cx)?;
+        this.check(End::Write, cx)?;
         let written = ready!(match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_write(cx, buf),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
@@ -190,7 +164,7 @@ impl AsyncWrite for Connection {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.write_end.check(cx)?;
+        this.check(End::Write, cx)?;
         let written = ready!(match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
@@ -211,7 +185,7 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.write_end.check(cx)?;
+        this.check(End::Write, cx)?;
         let flushed = match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
@@ -226,7 +200,7 @@ impl AsyncWrite for Connection {
     /// Sends `close_notify` and ends the write side, within the endpoint's `close_notify_timeout`.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.write_end.check(cx)?;
+        this.check(End::Write, cx)?;
         let closed = match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_shutdown(cx),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),

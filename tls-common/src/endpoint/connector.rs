@@ -3,6 +3,7 @@
 use super::EndpointInner;
 use super::audit::Attempt;
 use super::connection::{Connection, Io};
+use super::deadline::before;
 use super::error::{ConnectError, HandshakeError};
 use super::info::{Handshake, LiveGuard};
 use super::latest::Latest;
@@ -13,11 +14,12 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 /// First and longest pause between attempts of [`Connector::connect_within`]; jittered by a half.
@@ -56,24 +58,19 @@ impl Connector {
         let target = || format!("{host}:{port}");
         let limit = self.endpoint.limits.timeout;
         let unreachable = |source| ConnectError::Unreachable { target: target(), source };
-        let started = Instant::now();
-        let tcp = match timeout(limit, TcpStream::connect((host, port))).await {
-            Ok(Ok(tcp)) => tcp,
-            Ok(Err(source)) => {
+        let mut deadline = pin!(sleep(limit));
+        let (tcp, peer_addr) = match before(deadline.as_mut(), dial(host, port)).await {
+            Some(Ok(dialled)) => dialled,
+            Some(Err(source)) => {
                 if matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset) {
                     self.endpoint.counters.refused_connects.fetch_add(1, Ordering::Relaxed);
                 }
                 return Err(unreachable(source));
             }
-            Err(_) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
+            None => return Err(unreachable(io::ErrorKind::TimedOut.into())),
         };
-        let left = limit.saturating_sub(started.elapsed());
-        let peer_addr = tcp.peer_addr();
-        let attempt = Attempt::new(peer_addr.as_ref().ok().copied(), Some(host));
-        let connected = match peer_addr {
-            Ok(peer_addr) => attempt.presented.during(self.over(tcp, peer_addr, host, left, &attempt)).await,
-            Err(error) => Err(HandshakeError::Io(error).into()),
-        };
+        let attempt = Attempt::new(Some(peer_addr), Some(host));
+        let connected = attempt.presented.during(pin!(self.over(tcp, peer_addr, host, deadline, &attempt))).await;
         connected.map_err(|error| match error {
             OverTcp::InvalidName => ConnectError::InvalidName { host: host.to_owned() },
             OverTcp::Failed(source) => {
@@ -98,8 +95,8 @@ impl Connector {
         tcp: TcpStream,
         peer_addr: SocketAddr,
         host: &str,
-        limit: Duration,
-        attempt: &Attempt,
+        deadline: Pin<&mut Sleep>,
+        attempt: &Attempt<'_>,
     ) -> Result<Connection, OverTcp> {
         tcp.set_nodelay(true).map_err(HandshakeError::Io)?;
         let tcp = self.tuning.buffered(tcp, self.endpoint.tls.is_none());
@@ -107,7 +104,7 @@ impl Connector {
             let live = LiveGuard::admit_plain(&self.endpoint, peer_addr);
             return Ok(Connection::new(Io::Plain(tcp), live));
         };
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| OverTcp::InvalidName)?;
+        let name = ServerName::try_from(host).map_err(|_| OverTcp::InvalidName)?.to_owned();
         let generation = tls.current();
         attempt.under(generation.number());
         let config = self.configs.of(&generation, || {
@@ -116,14 +113,14 @@ impl Connector {
             Ok(Arc::new(config))
         })?;
         let write_buffer = self.tuning.write_buffer;
-        let stream = timeout(
-            limit,
+        let handshake = pin!(
             TlsConnector::from(config)
-                .connect_with(name.clone(), tcp, |session| session.set_buffer_limit(Some(write_buffer))),
-        )
-        .await
-        .map_err(|_| HandshakeError::Timeout(limit))?
-        .map_err(HandshakeError::from_io)?;
+                .connect_with(name.clone(), tcp, |session| session.set_buffer_limit(Some(write_buffer)))
+        );
+        let stream = before(deadline, handshake)
+            .await
+            .ok_or(HandshakeError::Timeout(self.endpoint.limits.timeout))?
+            .map_err(HandshakeError::from_io)?;
         let stream = TlsStream::from(stream);
         let handshake = Handshake::over_tcp(&stream, peer_addr, Some(name));
         let live = LiveGuard::admit(&self.endpoint, &generation, handshake).map_err(HandshakeError::Rejected)?;
@@ -152,6 +149,18 @@ where
         sleep(jittered).await;
         pause = (pause * 2).min(RETRY_LONGEST);
     }
+}
+
+/// Connects to the first address of `host` that answers, as tokio does; but says which.
+async fn dial(host: &str, port: u16) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in lookup_host((host, port)).await? {
+        match TcpStream::connect(address).await {
+            Ok(tcp) => return Ok((tcp, address)),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 enum OverTcp {

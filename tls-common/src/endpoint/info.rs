@@ -2,6 +2,7 @@
 
 use super::EndpointInner;
 use super::audit::Negotiated;
+use super::departure::{Departure, DrainReason};
 use crate::clock;
 use crate::error::Rejection;
 use crate::generation::Generation;
@@ -10,11 +11,10 @@ use rand::Rng as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// How long a connection that is only to be renewed may go on after its drain grace while bytes move.
 const LONGEST_RENEWAL: Duration = Duration::from_secs(3600);
@@ -31,19 +31,6 @@ pub struct PeerIdentity {
     chain: Arc<Vec<CertificateDer<'static>>>,
 }
 
-/// Why a connection should finish and go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DrainReason {
-    /// A newer generation is there and the policy is to move everything to it.
-    Renewed,
-    /// The peer's certificate would not be accepted any more; the sentence says why.
-    Untrusted(String),
-    /// The connection reached its own or its peer certificate's end of life.
-    MaxAge,
-    /// This process is stopping.
-    Shutdown,
-}
-
 pub(crate) struct ConnectionState {
     pub(super) id: u64,
     pub(super) peer_addr: SocketAddr,
@@ -56,10 +43,7 @@ pub(crate) struct ConnectionState {
     pub(super) negotiated: Option<Negotiated>,
     /// When this connection must begin to drain whatever happens.
     pub(super) deadline: Option<Instant>,
-    drain: CancellationToken,
-    /// Why it should go, and when it is cut at the latest.
-    told: Mutex<Option<(DrainReason, Instant)>>,
-    pub(crate) kill: CancellationToken,
+    pub(crate) departure: Departure,
     last_write_ms: AtomicU64,
     last_read_ms: AtomicU64,
 }
@@ -165,26 +149,23 @@ impl ConnectionInfo {
 
     /// Resolves once the connection should finish what it does and go. Its IO fails `drain_grace` later.
     pub async fn draining(&self) -> DrainReason {
-        self.state.drain.cancelled().await;
-        self.state.told().map_or(DrainReason::Shutdown, |(reason, _)| reason)
+        self.state.departure.once(Some).await
     }
 
     /// Resolves once the connection should go because its peer is not trusted any more; never for another reason.
     pub async fn untrusted(&self) -> String {
-        match self.draining().await {
-            DrainReason::Untrusted(why) => why,
-            _ => std::future::pending().await,
-        }
+        let why = |reason| if let DrainReason::Untrusted(why) = reason { Some(why) } else { None };
+        self.state.departure.once(why).await
     }
 
     /// Whether [`Self::untrusted`] has resolved: this peer is owed nothing more than what it has asked for already.
     pub fn is_untrusted(&self) -> bool {
-        matches!(self.state.told(), Some((DrainReason::Untrusted(_), _)))
+        matches!(self.state.departure.told(), Some((DrainReason::Untrusted(_), _)))
     }
 
     /// Whether [`Self::draining`] has resolved.
     pub fn is_draining(&self) -> bool {
-        self.state.drain.is_cancelled()
+        self.state.departure.told().is_some()
     }
 }
 
@@ -211,29 +192,6 @@ impl PeerIdentity {
     }
 }
 
-impl DrainReason {
-    /// For machines; never changes its meaning: `renewed`, `untrusted`, `max_age`, `shutdown`.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Renewed => "renewed",
-            Self::Untrusted(_) => "untrusted",
-            Self::MaxAge => "max_age",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
-
-impl fmt::Display for DrainReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Renewed => f.write_str("a newer certificate generation is in use"),
-            Self::Untrusted(why) => write!(f, "the peer is not trusted any more: {why}"),
-            Self::MaxAge => f.write_str("the connection or the peer's certificate reached its end of life"),
-            Self::Shutdown => f.write_str("this process is stopping"),
-        }
-    }
-}
-
 impl fmt::Debug for ConnectionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionState")
@@ -254,58 +212,20 @@ impl ConnectionState {
             alpn: None,
             negotiated: None,
             deadline: deadline_of(endpoint, None),
-            drain: CancellationToken::new(),
-            told: Mutex::default(),
-            kill: CancellationToken::new(),
+            departure: Departure::default(),
             last_write_ms: AtomicU64::new(0),
             last_read_ms: AtomicU64::new(0),
         }
     }
 
-    /// The first reason stays, except that a connection which was only to be renewed may turn out worse. Returns whether
-    /// this is the reason now.
-    pub(super) fn begin_drain(&self, reason: DrainReason, kill_at: Instant) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = match &*told {
-            None => true,
-            Some((DrainReason::Renewed, _)) => reason != DrainReason::Renewed,
-            Some(_) => false,
-        };
-        if news {
-            *told = Some((reason, kill_at));
-        }
-        drop(told);
-        self.drain.cancel();
-        news
-    }
-
-    /// Why it was told to go, and when it is cut.
-    pub(super) fn told(&self) -> Option<(DrainReason, Instant)> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn kill_at(&self) -> Option<Instant> {
-        self.told().map(|(_, kill_at)| kill_at)
-    }
-
     /// Whose time is over may go on all the same if it is only to be renewed and something has moved within `grace`: to
     /// cut a transfer would lose work and keep nobody out. The moment at which to ask again.
     pub(super) fn may_go_on_until(&self, now: Instant, grace: Duration) -> Option<Instant> {
-        let Some((DrainReason::Renewed, kill_at)) = self.told() else { return None };
+        let Some((DrainReason::Renewed, cut_at)) = self.departure.told() else { return None };
         let last_ms = self.last_write_ms().max(self.last_read_ms.load(Ordering::Relaxed));
         let idle = Duration::from_millis(clock::monotonic_ms().saturating_sub(last_ms));
         let left = grace.saturating_sub(idle);
-        (!left.is_zero() && now < kill_at + LONGEST_RENEWAL).then(|| now + left)
-    }
-
-    pub(super) fn kill(&self) -> bool {
-        let first = !self.kill.is_cancelled();
-        self.kill.cancel();
-        first
-    }
-
-    pub(super) fn is_killed(&self) -> bool {
-        self.kill.is_cancelled()
+        (!left.is_zero() && now < cut_at + LONGEST_RENEWAL).then(|| now + left)
     }
 
     pub(super) fn note_bytes_received(&self) {

@@ -4,7 +4,8 @@
 //! only be drained and made anew. Those that still pass are left alone.
 
 use super::EndpointInner;
-use super::info::{ConnectionState, DrainReason};
+use super::departure::DrainReason;
+use super::info::ConnectionState;
 use super::policy::EstablishedConnections;
 use crate::generation::Generation;
 use rustls::pki_types::UnixTime;
@@ -97,18 +98,18 @@ impl EndpointInner {
             if state.deadline.is_some_and(|deadline| deadline <= now) {
                 self.drain(&state, DrainReason::MaxAge);
             }
-            let at = match state.kill_at() {
-                Some(_) if state.is_killed() => continue,
-                Some(kill_at) if kill_at <= now => match state.may_go_on_until(now, self.policy.drain_grace) {
+            let at = match state.departure.told() {
+                Some(_) if state.departure.is_cut() => continue,
+                Some((_, cut_at)) if cut_at <= now => match state.may_go_on_until(now, self.policy.drain_grace) {
                     Some(later) => Some(later),
                     None => {
-                        if state.kill() {
+                        if state.departure.cut() {
                             self.note_cut(&state);
                         }
                         continue;
                     }
                 },
-                kill_at => kill_at.or(state.deadline),
+                told => told.map(|(_, cut_at)| cut_at).or(state.deadline),
             };
             next = match (next, at) {
                 (Some(next), Some(at)) => Some(next.min(at)),

@@ -73,7 +73,7 @@ impl ReusePortGroup {
     }
 
     /// The next connection of any of the sockets, oldest first so that draining ones empty.
-    pub(super) async fn accept(&mut self) -> io::Result<TcpStream> {
+    pub(super) async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
             let next_close = self.members.iter().filter_map(|member| member.close_at).min();
             let accepted = {
@@ -94,10 +94,10 @@ impl ReusePortGroup {
         }
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         for member in &self.members {
             if let Poll::Ready(accepted) = member.socket.poll_accept(cx) {
-                return Poll::Ready(accepted.map(|(tcp, _)| tcp));
+                return Poll::Ready(accepted);
             }
         }
         Poll::Pending

@@ -67,7 +67,11 @@ impl Acceptor {
             .inspect_err(|error| self.endpoint.note_failure(&attempt, error))
     }
 
-    async fn shake_hands(&self, incoming: quinn::Incoming, attempt: &Attempt) -> Result<Connection, HandshakeError> {
+    async fn shake_hands(
+        &self,
+        incoming: quinn::Incoming,
+        attempt: &Attempt<'_>,
+    ) -> Result<Connection, HandshakeError> {
         // Never closed; an error would only mean that the endpoint is gone.
         let _permit = self.endpoint.handshakes.acquire().await.ok();
         let (generation, config) = self.configs.current(&self.endpoint, &self.alpn, &self.tuning)?;

@@ -3,10 +3,12 @@
 use super::error::{alert_of, handshake_error};
 use super::session::HandshakeData;
 use crate::endpoint::EndpointInner;
+use crate::endpoint::departure::End;
 use crate::endpoint::error::HandshakeError;
 use crate::endpoint::info::{ConnectionInfo, Handshake, LiveGuard};
 use crate::generation::Generation;
 use rustls::pki_types::{CertificateDer, ServerName};
+use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -72,7 +74,7 @@ impl Drop for Connection {
 async fn attend(quic: quinn::Connection, endpoint: Arc<EndpointInner>, info: ConnectionInfo, cut_code: quinn::VarInt) {
     let error = tokio::select! {
         error = quic.closed() => Some(error),
-        () = info.state.kill.cancelled() => {
+        () = poll_fn(|cx| info.state.departure.poll_cut(End::Read, cx)) => {
             quic.close(cut_code, b"drained: its time to finish is over");
             None
         }

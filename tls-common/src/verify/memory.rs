@@ -5,26 +5,34 @@
 //! but the time. What is remembered therefore carries the span of time for which it holds: from when it was passed (a
 //! clock that was set back is asked anew) until the first moment at which a certificate that may have counted, a pin or
 //! a revocation list ends ([`Span`], made in `end.rs`). A new trust store, pin or list is a new judge, with an empty
-//! memory. Refusals are not remembered, nor is the host name: it is looked at every time, and so is the handshake's own
-//! signature, which is never the same twice.
+//! memory. The host name that a believed peer was last found to be for is remembered beside it, for that never changes
+//! either. Refusals are not remembered. The handshake's own signature, which is never the same twice, is verified every
+//! time.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{ServerName, UnixTime};
 use sha2::{Digest as _, Sha256};
 
 use super::{Claim, PeerRole};
 
-/// Verdicts remembered at most, of 32 bytes and three times each. When there are more, all are forgotten: only peers that
+/// Verdicts remembered at most, of 32 bytes, three times and a name each. When there are more, all are forgotten: only peers that
 /// were believed get this far.
 const VERDICTS_MAX: usize = 4096;
 
 /// Who was believed, by digest of role and certificates.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<HashMap<Subject, Span>>);
+pub(super) struct Memory(Mutex<HashMap<Subject, Verdict>>);
+
+#[derive(Debug)]
+struct Verdict {
+    span: Span,
+    /// The name that its own certificate was found to be for; the latest.
+    name: Option<ServerName<'static>>,
+}
 
 /// When a verdict holds; both ends included.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +52,7 @@ pub(super) struct Subject([u8; 32]);
 impl Memory {
     /// The verdict on the same, if it was believed before and nothing has ended since.
     pub(super) fn get(&self, subject: Subject, now: UnixTime) -> Option<Span> {
-        let span = *self.verdicts().get(&subject)?;
+        let span = self.verdicts().get(&subject)?.span;
         (span.from <= now && span.unchanged_until.is_none_or(|until| now <= until)).then_some(span)
     }
 
@@ -54,10 +62,22 @@ impl Memory {
         if verdicts.len() >= VERDICTS_MAX {
             verdicts.clear();
         }
-        verdicts.insert(subject, span);
+        verdicts.insert(subject, Verdict { span, name: None });
     }
 
-    fn verdicts(&self) -> MutexGuard<'_, HashMap<Subject, Span>> {
+    /// Whether the peer's own certificate is known to be for `name`.
+    pub(super) fn is_for(&self, subject: Subject, name: &ServerName<'_>) -> bool {
+        self.verdicts().get(&subject).is_some_and(|verdict| verdict.name.as_ref() == Some(name))
+    }
+
+    /// The own certificate of `subject`, if that is remembered, is for `name`.
+    pub(super) fn add_name(&self, subject: Subject, name: &ServerName<'_>) {
+        if let Some(verdict) = self.verdicts().get_mut(&subject) {
+            verdict.name = Some(name.to_owned());
+        }
+    }
+
+    fn verdicts(&self) -> MutexGuard<'_, HashMap<Subject, Verdict>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -110,6 +130,12 @@ mod tests {
         assert!(!knows(Claim { intermediates: &[ca.clone(), ca], ..claim }));
         // The same bytes in a row, cut elsewhere.
         assert!(!knows(Claim { leaf: &other, intermediates: &[more], ..claim }));
+        let [a, b] = ["a", "b"].map(|name| ServerName::try_from(name).unwrap());
+        assert!(!memory.is_for(claim.into(), &a));
+        memory.add_name(claim.into(), &a);
+        memory.add_name(Claim { role: PeerRole::Server, ..claim }.into(), &b);
+        let is_for = |name| memory.is_for(claim.into(), name);
+        assert!(is_for(&a) && !is_for(&b) && !memory.is_for(Claim { role: PeerRole::Server, ..claim }.into(), &b));
         memory.add(claim.into(), span(None));
         assert!(knows(Claim { now: at(u64::MAX), ..claim }), "what has no end");
     }

@@ -44,7 +44,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use self::{
     crl::{Crls, Issuers},
-    memory::Memory,
+    memory::{Memory, Subject},
     signed::{Key, Signed},
     usable::{check_key, is_self_issued, may_issue, parse},
 };
@@ -189,9 +189,10 @@ impl Judge {
         now: UnixTime,
     ) -> Result<Option<UnixTime>, Rejection> {
         let claim = Claim { leaf, intermediates, role, now };
-        self.believes(claim)
-            .or_else(|rejection| self.believed(claim).map(Some).ok_or(rejection))
-            .and_then(|until| name.map_or(Ok(()), |name| is_for(leaf, name)).map(|()| until))
+        let subject = Subject::from(claim);
+        self.believes(claim, subject)
+            .or_else(|rejection| self.believed(claim, subject).map(Some).ok_or(rejection))
+            .and_then(|until| name.map_or(Ok(()), |name| self.is_for(claim, subject, name)).map(|()| until))
             .inspect_err(|rejection| {
                 let (peer, fingerprint) = (role.name(), Fingerprint::sha256_of(leaf));
                 // The TLS library's error, which is all the handshake's own record gets, has no place for the serial.
@@ -219,8 +220,7 @@ impl Judge {
         names.collect()
     }
 
-    fn believes(&self, claim: Claim<'_>) -> Result<Option<UnixTime>, Rejection> {
-        let subject = claim.into();
+    fn believes(&self, claim: Claim<'_>, subject: Subject) -> Result<Option<UnixTime>, Rejection> {
         if let Some(span) = self.memory.get(subject, claim.now) {
             return Ok(span.believed_until);
         }
@@ -232,14 +232,23 @@ impl Judge {
     }
 
     /// Until when one of those that were in force before believes it, each as long as its own time lasts.
-    fn believed(&self, claim: Claim<'_>) -> Option<UnixTime> {
+    fn believed(&self, claim: Claim<'_>, subject: Subject) -> Option<UnixTime> {
         let alive = self.outgoing.iter().filter(|outgoing| outgoing.is_alive());
         let ends = alive.filter_map(|outgoing| {
-            let end = outgoing.what.believes(claim).ok()?;
+            let end = outgoing.what.believes(claim, subject).ok()?;
             let until = clock::unix_after(claim.now, outgoing.until.saturating_duration_since(Instant::now()));
             Some(end.map_or(until, |end| end.min(until)))
         });
         ends.max()
+    }
+
+    /// A wrong name is the peer's fault whoever believes it, so it is looked at last.
+    fn is_for(&self, claim: Claim<'_>, subject: Subject, name: &ServerName<'_>) -> Result<(), Rejection> {
+        if !self.memory.is_for(subject, name) {
+            is_for(claim.leaf, name)?;
+            self.memory.add_name(subject, name);
+        }
+        Ok(())
     }
 
     fn trusts(&self, claim: Claim<'_>) -> Result<(), Rejection> {

@@ -48,8 +48,8 @@ impl Ours {
     /// Serves the next connection: says the SHA-256 of the peer's certificate, then gives back one line.
     pub async fn accept(&self) -> Result<Met, HandshakeError> {
         let serving = async {
-            let (tcp, _) = self.listener.accept().await.unwrap();
-            let connection = self.endpoint.acceptor(&[]).accept(tcp).await?;
+            let (tcp, peer) = self.listener.accept().await.unwrap();
+            let connection = self.endpoint.acceptor(&[]).accept(tcp, peer).await?;
             let met = met(&connection);
             let mut connection = BufReader::new(connection);
             connection.write_all(format!("{}\n", met.fingerprint).as_bytes()).await.unwrap();
