@@ -134,7 +134,10 @@ impl Session {
                 match reason {
                     DrainReason::Untrusted(_) => Ok(None),
                     _ if answered_any => Ok(None),
-                    _ => timeout(FIRST_REQUEST_GRACE, request).await.unwrap_or(Ok(None)),
+                    _ => tokio::select! {
+                        request = timeout(FIRST_REQUEST_GRACE, request) => request.unwrap_or(Ok(None)),
+                        _ = self.info.untrusted() => Ok(None),
+                    },
                 }
             }
         }

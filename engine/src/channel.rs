@@ -25,9 +25,11 @@ pub trait OutputChannel: Send {
     /// cancel.
     async fn send(&mut self, kind: ChannelKind, chunks: Vec<Bytes>) -> Result<(), ChannelFailure>;
 
-    /// What rows are compressed with if their script does not say. `None`: they stay in this
-    /// process, and are never compressed.
-    fn compression(&self) -> Option<Compression>;
+    /// Whether the other end is in this process: then compression would be wasted.
+    fn is_local(&self) -> bool;
+
+    /// What rows are compressed with if their script does not say.
+    fn default_compression(&self) -> Compression;
 
     /// Ends the channel after everything sent has arrived.
     async fn finish(self: Box<Self>) -> Result<(), ChannelFailure>;

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::Configuration;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use rest_gateway::dto::{JobDetails, SubmitSql, TlsReport};
 use tempfile::TempDir;
 use tidemill::rest::{RestClient, is_final};
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{Count, Port, Process, Role, eventually};
+use crate::{Count, Port, Process, Role, eventually, within};
 
 /// Clusters at once, whatever the number of test threads.
 const CLUSTERS_MAX: usize = 4;
@@ -34,6 +38,35 @@ pub struct Cluster {
     rest: RestClient,
     scratch: TempDir,
     _permit: SemaphorePermit<'static>,
+}
+
+/// A job that counts what it is given.
+#[derive(Debug)]
+pub struct Fed {
+    /// Its id.
+    pub job: String,
+    sink: PathBuf,
+    pipe: pipe::Sender,
+    written: u64,
+}
+
+impl Fed {
+    /// Gives it so many rows more.
+    ///
+    /// # Panics
+    /// It takes none: it has failed, or stands still.
+    pub async fn feed(&mut self, rows: u64) {
+        let csv = Count::csv(self.written..self.written + rows);
+        within("the job takes its rows", self.pipe.write_all(csv.as_bytes())).await.unwrap();
+        self.written += rows;
+    }
+
+    /// That was all: waits for the end and checks the result.
+    pub async fn ends_exact(self, cluster: &Cluster) {
+        drop(self.pipe);
+        cluster.ends(&self.job, "FINISHED").await;
+        Count { rows: self.written }.assert_exact(&self.sink);
+    }
 }
 
 impl Builder {
@@ -163,6 +196,16 @@ impl Cluster {
         })
         .await;
         job
+    }
+
+    /// Submits a [`Count`] of numbers that the test writes, so that the job lives for as long as the test wants; `options`
+    /// are further ones of the source.
+    pub async fn submit_fed(&self, options: &str) -> Fed {
+        let (file, sink) = (self.scratch().join("numbers.csv"), self.scratch().join("counts"));
+        mkfifo(&file, Mode::S_IRWXU).unwrap();
+        let pipe = pipe::OpenOptions::new().read_write(true).open_sender(&file).unwrap();
+        let job = self.submit(&Count::read(&file, options, &sink)).await;
+        Fed { job, sink, pipe, written: 0 }
     }
 
     /// Runs a job whose exchange crosses the data plane, and checks its result.

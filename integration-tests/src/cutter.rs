@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,9 +37,12 @@ impl Cutter {
                     let Ok(called) = TcpStream::connect(target).await else { return };
                     let (from_caller, to_caller) = caller.into_split();
                     let (from_called, to_called) = called.into_split();
+                    let mut there = pin!(pass(from_caller, to_called, lives[0]));
+                    let mut back = pin!(pass(from_called, to_caller, lives[1]));
+                    // Who ends in order only ends its own way.
                     let was_cut = tokio::select! {
-                        was_cut = pass(from_caller, to_called, lives[0]) => was_cut,
-                        was_cut = pass(from_called, to_caller, lives[1]) => was_cut,
+                        was_cut = &mut there => was_cut || back.await,
+                        was_cut = &mut back => was_cut || there.await,
                         () = broken.cancelled() => true,
                     };
                     counted.fetch_add(u64::from(was_cut), Ordering::Relaxed);
@@ -59,13 +63,14 @@ impl Cutter {
     }
 }
 
-/// Whether it ended because `lives` bytes have passed.
+/// Whether it ended because `lives` bytes have passed; an end in order is passed on.
 async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut lives: u64) -> bool {
     let mut buffer = vec![0; 64 << 10];
     while lives > 0 {
-        let Ok(count @ 1..) = from.read(&mut buffer).await else { return false };
+        let Ok(count) = from.read(&mut buffer).await else { return false };
         let passed = count.min(usize::try_from(lives).unwrap_or(usize::MAX));
-        if to.write_all(&buffer[..passed]).await.is_err() {
+        if count == 0 || to.write_all(&buffer[..passed]).await.is_err() {
+            let _ = to.shutdown().await; // it may be gone
             return false;
         }
         lives -= passed as u64;

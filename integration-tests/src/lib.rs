@@ -27,7 +27,7 @@ mod tools;
 
 pub use authority::{Authority, Member};
 pub use client::{Client, Conversation};
-pub use cluster::{Builder, Cluster};
+pub use cluster::{Builder, Cluster, Fed};
 pub use count::Count;
 pub use cutter::Cutter;
 pub use eventually::{eventually, within};

@@ -2,7 +2,6 @@
 
 use crate::endpoint::acceptor::Acceptor;
 use crate::endpoint::connection::Connection;
-use crate::endpoint::departure::DrainReason;
 use crate::endpoint::info::ConnectionInfo;
 use crate::listener::Listener;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -89,12 +88,12 @@ where
     };
     let mut serving = pin!(builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(service)));
     let time_to_go = async {
-        let reason = info.draining().await;
-        if !matches!(reason, DrainReason::Untrusted(_)) {
+        info.draining().await;
+        tokio::select! {
             // An error means that the service is gone, and the connection with it.
-            let _ = timeout(FIRST_REQUEST_GRACE, first_request.wait_for(|seen| *seen)).await;
+            _ = timeout(FIRST_REQUEST_GRACE, first_request.wait_for(|seen| *seen)) => {}
+            _ = info.untrusted() => {}
         }
-        reason
     };
     // HTTP/1.1's header timeout does not cover a peer that has not even said which version it speaks.
     let never_asked = async {
@@ -108,11 +107,12 @@ where
             tracing::debug!(peer = %info.peer_addr(), "closed: no request within {HEADER_TIMEOUT:?}");
             return;
         }
-        reason = time_to_go => {
+        () = time_to_go => {
             serving.as_mut().graceful_shutdown();
-            match reason {
-                DrainReason::Untrusted(_) => dismiss(serving, &under_way, &silent).await,
-                _ => serving.await,
+            // Now, or while it goes for another reason.
+            tokio::select! {
+                result = &mut serving => result,
+                _ = info.untrusted() => dismiss(serving, &under_way, &silent).await,
             }
         }
     };

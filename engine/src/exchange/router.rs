@@ -24,8 +24,8 @@ use crate::operators::columns;
 /// batches are cut to it.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// One outgoing edge. Holds back at most [`BATCH_BYTES`] and the last batch per target; `compression`
-/// is what the script says, if it says anything.
+/// One outgoing edge. Holds back at most [`BATCH_BYTES`] and the last batch per target, and a few
+/// times as much to compress in.
 pub(crate) struct Router {
     schema: SchemaRef,
     key: Vec<Arc<dyn PhysicalExpr>>,
@@ -44,6 +44,7 @@ struct Target {
 }
 
 impl Router {
+    /// `compression` is what the script says, if it says anything.
     pub(crate) fn new(
         schema: SchemaRef,
         key: Vec<Arc<dyn PhysicalExpr>>,
@@ -52,8 +53,11 @@ impl Router {
         metrics: Arc<TaskMetrics>,
     ) -> Result<Self, TaskError> {
         let targets = channels.into_iter().map(|channel| {
-            // Rows that stay here are not compressed whatever the script says.
-            let compression = channel.compression().map(|default| compression.unwrap_or(default)).unwrap_or_default();
+            let compression = match compression {
+                _ if channel.is_local() => Compression::None,
+                Some(chosen) => chosen,
+                None => channel.default_compression(),
+            };
             Target { channel, compression, waiting: Vec::new(), rows: 0, bytes: 0 }
         });
         let (targets, encoder) = (targets.collect(), Encoder::new(&schema)?);

@@ -151,6 +151,16 @@ async fn tables_that_do_not_fit_are_refused() {
             "'watermark.column' = 'b' is not a column",
         ),
         (
+            "'connector' = 'datagen', 'exchange.compression' = 'lz4'",
+            "'connector' = 'print'",
+            "table 't': option 'exchange.compression': the query has no exchange",
+        ),
+        (
+            "'connector' = 'datagen'",
+            "'connector' = 'print', 'exchange.compression' = 'none'",
+            "table 's': option 'exchange.compression': the query has no exchange",
+        ),
+        (
             "'connector' = 'datagen', 'exchange.compression' = 'lzo'",
             "'connector' = 'print'",
             "'exchange.compression' = 'lzo' is not 'none', 'lz4' or 'zstd'",

@@ -49,6 +49,7 @@ pub(super) fn assemble(
     canonical: &str,
 ) -> Result<JobGraph, PlanError> {
     let Pipeline { source, read, steps } = pipeline;
+    let (source_name, source_compression) = (source.table.name.clone(), source.compression);
     let mut names = vec![format!("Source: {}", source.table.name)];
     names.extend(read.event_time.map(|_| "Watermark".to_owned()));
     let mut piece = Piece {
@@ -78,6 +79,19 @@ pub(super) fn assemble(
                 let compression = done.compression;
                 vertices.push(done.finish(vertices.len(), OutputPlan::Exchange { schema, key, compression }));
             }
+        }
+    }
+    // Of the exchanges, the first is the source's, and the others are the sink's.
+    let exchanges = vertices.len();
+    for (table, chosen, has) in
+        [(&source_name, source_compression, exchanges > 0), (&sink.name, sink.compression, exchanges > 1)]
+    {
+        if chosen.is_some() && !has {
+            return Err(PlanError::table(
+                table,
+                "option 'exchange.compression': the query has no exchange that it would hold for; the source's holds \
+                 for the first one, the sink's for those behind it",
+            ));
         }
     }
     let SinkTable { name, sink, .. } = sink;

@@ -35,8 +35,12 @@ impl OutputChannel for Sender {
         sent.map_err(|_| ChannelFailure("the receiver is gone".to_owned()))
     }
 
-    fn compression(&self) -> Option<Compression> {
-        Some(Compression::None)
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    fn default_compression(&self) -> Compression {
+        Compression::None
     }
 
     async fn finish(self: Box<Self>) -> Result<(), ChannelFailure> {

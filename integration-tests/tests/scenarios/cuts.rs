@@ -6,14 +6,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use integration_tests::{Cluster, Count, Cutter, Port, Role};
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use integration_tests::{Cluster, Cutter, Port, Role};
 use tidemill::rotation::{Rotator, RotatorOptions};
-use tokio::io::AsyncWriteExt;
-use tokio::net::unix::pipe;
 
 const CUTS: u64 = 50;
+const ROTATIONS: u64 = 5;
+const ROTATIONS_MOST: u64 = 500;
+const ROUNDS_PER_ROTATION: u64 = 4;
 const ROWS_PER_ROUND: u64 = 20_000;
 /// Bytes between two cuts: from the middle of a handshake to several payloads.
 const LIVES: RangeInclusive<u64> = 500..=300_000;
@@ -70,24 +69,18 @@ async fn a_job_is_exact_while_its_data_connections_are_cut_50_times_and_all_cert
     let cluster = builder.start().await;
     let before = Before::start(&cluster, LIVES).await;
 
-    // The job ends when we close the pipe, so it lives through all cuts however long they take.
-    let (file, sink) = (cluster.scratch().join("numbers.csv"), cluster.scratch().join("counts"));
-    mkfifo(&file, Mode::S_IRWXU).unwrap();
-    let mut pipe = pipe::OpenOptions::new().read_write(true).open_sender(&file).unwrap();
-    let job = cluster.submit(&Count::read(&file, "", &sink)).await;
-    let mut rounds = 0;
-    while before.cut() < CUTS {
-        pipe.write_all(Count::csv(rounds * ROWS_PER_ROUND..(rounds + 1) * ROWS_PER_ROUND).as_bytes()).await.unwrap();
-        rounds += 1;
-        assert!(rounds < 100 * CUTS, "{} cuts after {rounds} rounds", before.cut());
-        if rounds % 4 == 0 {
-            let step = rotator.rotate().unwrap();
-            cluster.follows(&step.internal.fingerprint, &step.rest.fingerprint).await;
+    let mut fed = cluster.submit_fed("").await;
+    let mut rotations = 0;
+    while before.cut() < CUTS || rotations < ROTATIONS {
+        assert!(rotations < ROTATIONS_MOST, "{} cuts in {rotations} rotations", before.cut());
+        for _ in 0..ROUNDS_PER_ROTATION {
+            fed.feed(ROWS_PER_ROUND).await;
         }
+        let step = rotator.rotate().unwrap();
+        cluster.follows(&step.internal.fingerprint, &step.rest.fingerprint).await;
+        rotations += 1;
     }
-    drop(pipe);
-    cluster.ends(&job, "FINISHED").await;
-    Count { rows: rounds * ROWS_PER_ROUND }.assert_exact(&sink);
+    fed.ends_exact(&cluster).await;
 }
 
 #[tokio::test]

@@ -3,14 +3,11 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use integration_tests::{Client, Count, Internal, Port, Secured, within};
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use integration_tests::{Client, Internal, Port, Secured, within};
 use proto::blob::{Refusal, Request, Response};
 use proto::frame::{Chunks, Decoder, ErrorCode, Frame, Hello, VERSION};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::unix::pipe;
 
 use crate::upload::{Upload, greeted, response};
 
@@ -50,12 +47,9 @@ async fn garbage_from_a_trusted_peer_in_the_middle_of_a_conversation_leaves_a_ru
     let ports = secured.cluster.processes().iter().flat_map(|process| process.ports());
     let data: Vec<_> = ports.filter(|(port, _)| *port == Port::Data).map(|(_, address)| address).collect();
 
-    let (file, sink) = (secured.cluster.scratch().join("numbers.csv"), secured.cluster.scratch().join("counts"));
-    mkfifo(&file, Mode::S_IRWXU).unwrap();
-    let mut pipe = pipe::OpenOptions::new().read_write(true).open_sender(&file).unwrap();
-    let job = secured.cluster.submit(&Count::read(&file, "", &sink)).await;
+    let mut fed = secured.cluster.submit_fed("").await;
     for round in 0..ROUNDS {
-        pipe.write_all(Count::csv(round * ROWS..(round + 1) * ROWS).as_bytes()).await.unwrap();
+        fed.feed(ROWS).await;
         let noise = garbage(4 * round, Port::Data);
         for address in &data {
             let last = within("garbage after a hello is answered", after_a_hello(&client, *address, &noise)).await;
@@ -83,9 +77,7 @@ async fn garbage_from_a_trusted_peer_in_the_middle_of_a_conversation_leaves_a_ru
         let missing = response(&mut get).await;
         assert!(matches!(missing, Response::Refused { refusal: Refusal::NotFound, .. }), "{missing:?}");
     }
-    drop(pipe);
-    secured.cluster.ends(&job, "FINISHED").await;
-    Count { rows: ROUNDS * ROWS }.assert_exact(&sink);
+    fed.ends_exact(&secured.cluster).await;
     for process in secured.cluster.processes_mut() {
         assert!(process.is_running(), "{}", process.name());
     }

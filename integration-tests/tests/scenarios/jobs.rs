@@ -5,12 +5,8 @@ use std::process::Command;
 
 use integration_tests::{Cluster, Count, Internal, Secured, tool};
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
 use tidemill::rotation::{Rotator, RotatorOptions};
 use tls_common::EndpointStatus;
-use tokio::io::AsyncWriteExt;
-use tokio::net::unix::pipe;
 
 const ROTATIONS: u64 = 200;
 const ROWS_PER_ROTATION: u64 = 2_000;
@@ -25,21 +21,16 @@ async fn a_job_that_is_idle_through_several_rotations_is_exact() {
     let builder = builder.set_all(rotator.settings()).set("security.ssl.reload", "true");
     let cluster = builder.set("security.ssl.reload.established-connections", "renew").start().await;
 
-    let (file, sink) = (cluster.scratch().join("numbers.csv"), cluster.scratch().join("counts"));
-    mkfifo(&file, Mode::S_IRWXU).unwrap();
-    let mut pipe = pipe::OpenOptions::new().read_write(true).open_sender(&file).unwrap();
-    let job = cluster.submit(&Count::read(&file, "", &sink)).await;
+    let mut fed = cluster.submit_fed("").await;
     // Once before the first row, and once between rows.
-    for silence in 0..SILENCES {
+    for _ in 0..SILENCES {
         for _ in 0..ROTATIONS {
             let step = rotator.rotate().unwrap();
             cluster.follows(&step.internal.fingerprint, &step.rest.fingerprint).await;
         }
-        pipe.write_all(Count::csv(silence * ROWS..(silence + 1) * ROWS).as_bytes()).await.unwrap();
+        fed.feed(ROWS).await;
     }
-    drop(pipe);
-    cluster.ends(&job, "FINISHED").await;
-    Count { rows: SILENCES * ROWS }.assert_exact(&sink);
+    fed.ends_exact(&cluster).await;
     for endpoint in cluster.tls().await.processes.iter().flat_map(|process| &process.endpoints) {
         assert_eq!((endpoint.failed_handshakes, endpoint.refused_connects, endpoint.killed), (0, 0, 0), "{endpoint:?}");
         if endpoint.endpoint == "data" {
@@ -56,20 +47,13 @@ async fn a_job_is_exact_while_both_bundles_are_replaced_200_times() {
     // Every connection has to move at every rotation.
     let cluster = builder.set("security.ssl.reload.established-connections", "renew").start().await;
 
-    // The job ends when we close the pipe, so it lives through all rotations however long they take.
-    let (file, sink) = (cluster.scratch().join("numbers.csv"), cluster.scratch().join("counts"));
-    mkfifo(&file, Mode::S_IRWXU).unwrap();
-    let mut pipe = pipe::OpenOptions::new().read_write(true).open_sender(&file).unwrap();
-    let job = cluster.submit(&Count::read(&file, ", 'rows-per-second' = '100000'", &sink)).await;
-    for rotation in 0..ROTATIONS {
-        let rows = rotation * ROWS_PER_ROTATION..(rotation + 1) * ROWS_PER_ROTATION;
-        pipe.write_all(Count::csv(rows).as_bytes()).await.unwrap();
+    let mut fed = cluster.submit_fed(", 'rows-per-second' = '100000'").await;
+    for _ in 0..ROTATIONS {
+        fed.feed(ROWS_PER_ROTATION).await;
         let step = rotator.rotate().unwrap();
         cluster.follows(&step.internal.fingerprint, &step.rest.fingerprint).await;
     }
-    drop(pipe);
-    cluster.ends(&job, "FINISHED").await;
-    Count { rows: ROTATIONS * ROWS_PER_ROTATION }.assert_exact(&sink);
+    fed.ends_exact(&cluster).await;
 
     for process in cluster.tls().await.processes {
         for endpoint in process.endpoints {

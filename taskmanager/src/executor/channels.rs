@@ -45,7 +45,6 @@ impl Channels {
             let mut edge: Vec<Box<dyn OutputChannel>> = Vec::new();
             for spec in specs {
                 let sender = shuffle.sender(spec.clone())?;
-                let compression = (!sender.is_local()).then_some(compression);
                 edge.push(Box::new(Output { sender, compression, neighbours: neighbours.clone() }));
             }
             outputs.push(edge);
@@ -95,7 +94,7 @@ impl InputChannel for Input {
 
 struct Output {
     sender: ChannelSender,
-    compression: Option<Compression>,
+    compression: Compression,
     neighbours: Neighbours,
 }
 
@@ -109,7 +108,11 @@ impl OutputChannel for Output {
         self.sender.send(kind, chunks).await.map_err(|error| self.neighbours.failure(&error))
     }
 
-    fn compression(&self) -> Option<Compression> {
+    fn is_local(&self) -> bool {
+        self.sender.is_local()
+    }
+
+    fn default_compression(&self) -> Compression {
         self.compression
     }
 

@@ -1,6 +1,6 @@
 //! The way out of a connection: it is told to go, and cut off if it does not.
 //!
-//! This is looked at with every read and write, so that looking costs two atomic operations and no lock.
+//! This is looked at with every read and write, so looking takes no lock.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,14 +43,18 @@ pub(crate) enum End {
 }
 
 impl Departure {
-    /// Tells it to go. The first reason stays, except that a connection which was only to be renewed may turn out worse.
-    /// Returns whether this is the reason now.
+    /// Tells it to go. The first reason stays, except that a connection which was only to be renewed may turn out worse, and
+    /// that nothing is worse than not to be trusted, which gives nobody a longer time than there was. Returns whether this
+    /// is the reason now.
     pub(crate) fn tell(&self, reason: DrainReason, cut_at: Instant) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = match &*told {
-            None => true,
-            Some((DrainReason::Renewed, _)) => reason != DrainReason::Renewed,
-            Some(_) => false,
+        let untrusted = matches!(reason, DrainReason::Untrusted(_));
+        let (news, cut_at) = match &*told {
+            None => (true, cut_at),
+            Some((DrainReason::Untrusted(_), _)) => (false, cut_at),
+            Some((_, before)) if untrusted && *before > Instant::now() => (true, cut_at.min(*before)),
+            Some((DrainReason::Renewed, _)) => (reason != DrainReason::Renewed, cut_at),
+            Some(_) => (untrusted, cut_at),
         };
         if news {
             *told = Some((reason, cut_at));
@@ -82,6 +86,13 @@ impl Departure {
         let first = !self.cut.swap(true, Ordering::AcqRel);
         self.waiting.iter().for_each(AtomicWaker::wake);
         first
+    }
+
+    /// Nobody polls the connection any more: what was polled last need not be kept for those who still look at it.
+    pub(crate) fn forget_waiting(&self) {
+        for end in &self.waiting {
+            drop(end.take());
+        }
     }
 
     pub(crate) fn is_cut(&self) -> bool {
@@ -123,6 +134,7 @@ impl fmt::Display for DrainReason {
 mod tests {
     use std::future::poll_fn;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
 
@@ -139,16 +151,34 @@ mod tests {
         };
         let (renewed, worse) = (waits(DrainReason::Renewed), waits(untrusted()));
         tokio::task::yield_now().await;
-        let now = Instant::now();
+        let soon = Instant::now() + Duration::from_secs(3600);
         assert!(departure.told().is_none());
-        assert!(departure.tell(DrainReason::Renewed, now));
+        assert!(departure.tell(DrainReason::Renewed, soon));
         assert!(renewed.await.is_ok() && !worse.is_finished());
-        assert!(!departure.tell(DrainReason::Renewed, now));
-        assert!(departure.tell(untrusted(), now));
+        assert!(!departure.tell(DrainReason::Renewed, soon));
+        assert!(departure.tell(untrusted(), soon));
         assert!(worse.await.is_ok());
-        assert!(!departure.tell(DrainReason::Shutdown, now));
-        assert_eq!(departure.told(), Some((untrusted(), now)));
+        assert!(!departure.tell(DrainReason::Shutdown, soon));
+        assert_eq!(departure.told(), Some((untrusted(), soon)));
         departure.once(Some).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_trusted_any_more_hears_it_whatever_it_was_told_and_gets_no_longer_time() {
+        let [sooner, later] = [1, 2].map(|hours| Instant::now() + Duration::from_secs(hours * 3600));
+        for before in [DrainReason::Renewed, DrainReason::MaxAge, DrainReason::Shutdown] {
+            for (was, gets, is) in [(sooner, later, sooner), (later, sooner, sooner)] {
+                let departure = Departure::default();
+                assert!(departure.tell(before.clone(), was));
+                assert!(departure.tell(untrusted(), gets));
+                assert_eq!(departure.told(), Some((untrusted(), is)), "{before}");
+            }
+        }
+        // Except who was on because bytes moved, although the time was over: its last answer takes a moment.
+        let departure = Departure::default();
+        assert!(departure.tell(DrainReason::Renewed, Instant::now()));
+        assert!(departure.tell(untrusted(), later));
+        assert_eq!(departure.told(), Some((untrusted(), later)));
     }
 
     #[tokio::test]

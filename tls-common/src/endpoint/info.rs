@@ -245,6 +245,7 @@ impl ConnectionState {
 impl Drop for LiveGuard {
     fn drop(&mut self) {
         self.endpoint.delist(self.info.id());
+        self.info.state.departure.forget_waiting();
     }
 }
 

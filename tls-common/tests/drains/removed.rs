@@ -62,11 +62,20 @@ impl Deaf {
 
 #[tokio::test]
 async fn a_removed_peer_that_ignores_its_goaway_gets_its_last_answer_whole_and_no_other() {
+    removed_while_it_ignores_its_goaway(EstablishedConnections::DrainUntrusted).await;
+}
+
+#[tokio::test]
+async fn so_does_one_that_ignored_a_renewal_before() {
+    removed_while_it_ignores_its_goaway(EstablishedConnections::Renew).await;
+}
+
+async fn removed_while_it_ignores_its_goaway(established: EstablishedConnections) {
     let [server, next, mallory] = [(); 3].map(|()| Pair::new());
     let log = Log::json();
     let bundle = Bundle::new(&server, &[&server, &mallory]);
     let context = TlsContext::load(bundle.options(), Some(quick())).await.unwrap();
-    let serving = endpoint("serving", &context, policy(EstablishedConnections::DrainUntrusted));
+    let serving = endpoint("serving", &context, policy(established));
     // The first answer is as long as we want; all others are there at once.
     let (parts, rest) = mpsc::channel::<&'static str>(1);
     let rest = Arc::new(Mutex::new(Some(rest)));
@@ -93,8 +102,15 @@ async fn a_removed_peer_that_ignores_its_goaway_gets_its_last_answer_whole_and_n
     parts.send("begun").await.unwrap();
     assert_eq!(deaf.until(|(kind, _, stream)| kind == DATA && stream == first).await, b"begun");
 
+    let mut reasons = Vec::new();
+    if established == EstablishedConnections::Renew {
+        bundle.write_in_place(&next, &[&next, &server, &mallory]);
+        reasons.push(by(&mallory, "renewed"));
+        assert_eq!(told(&log.audited("serving", "drain", 1).await), reasons);
+    }
     bundle.write_in_place(&next, &[&next, &server]);
-    assert_eq!(told(&log.audited("serving", "drain", 1).await), [by(&mallory, "untrusted")]);
+    reasons.push(by(&mallory, "untrusted"));
+    assert_eq!(told(&log.audited("serving", "drain", reasons.len()).await), reasons);
     deaf.until(|(kind, ..)| kind == GOAWAY).await;
     // What is on its way may still be answered, for a moment.
     let refused = async {

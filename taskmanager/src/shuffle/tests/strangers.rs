@@ -1,6 +1,7 @@
 //! Callers and peers that do not keep to what is agreed: strangers, garbage, silence, deafness.
 
 use super::*;
+use crate::shuffle::wire::Called;
 
 /// Says `hello` to a node, then `words`, and returns what comes back until the node closes.
 async fn talk(node: &Node, hello: Option<Hello>, words: &[u8]) -> Vec<Frame> {
@@ -131,6 +132,22 @@ async fn a_caller_over_quic_is_told_why_it_is_not_welcome() {
     let (mut decoder, mut rest) = (Decoder::new(1 << 16), answer.as_slice());
     let frames: Vec<Frame> = std::iter::from_fn(|| decoder.decode(&mut rest).unwrap()).collect();
     assert!(matches!(frames.last(), Some(Frame::Error { code: ErrorCode::UnknownSession, .. })), "{frames:?}");
+    drop(connection);
+    b.stop().await;
+}
+
+/// What Ethernet takes, and what peers are believed to take unless they say otherwise.
+const ETHERNET_BYTES: u16 = 1500 - 28;
+
+#[tokio::test]
+async fn packets_over_quic_grow_to_what_both_ends_and_the_network_take() {
+    let stores = Stores::new();
+    let (b, endpoint) = (Node::quic("b", stores.endpoint().await, ShuffleOptions::default()), stores.endpoint().await);
+    let socket = DataSocket::bind_quic(&endpoint, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let called = socket.caller(&endpoint).unwrap().call("127.0.0.1", b.address.port()).await.unwrap();
+    let Called::Quic(connection) = called else { panic!("TCP") };
+    let grown = until(|| connection.stats().path.current_mtu > 4 * ETHERNET_BYTES);
+    within("packets have grown", grown).await;
     drop(connection);
     b.stop().await;
 }
