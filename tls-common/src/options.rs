@@ -43,7 +43,8 @@ pub struct BundleOptions {
     pub min_key: KeySizes,
     /// Protocol versions both sides may speak; at least one.
     pub protocols: Vec<ProtocolVersion>,
-    /// IANA names (`TLS_AES_128_GCM_SHA256`) in order of preference; empty means the provider's own list.
+    /// IANA names (`TLS_AES_128_GCM_SHA256`) in order of preference; empty means all of the provider's, those with
+    /// AES-128-GCM first.
     /// Names the provider does not have are dropped with a warning; it is an error if none is left.
     pub cipher_suites: Vec<String>,
     /// Who does the cryptography.

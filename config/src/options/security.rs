@@ -125,7 +125,7 @@ options! {
     /// TLS versions, separated by commas.
     SSL_PROTOCOL: ProtocolVersions = "security.ssl.protocol", default = "TLSv1.2,TLSv1.3";
     /// Cipher suites in order of preference, separated by commas, in Java's (IANA) or OpenSSL's spelling. Without it
-    /// all that Tidemill has: AES-GCM and ChaCha20-Poly1305, in TLS 1.2 with ECDHE.
+    /// all that Tidemill has: AES-128-GCM, then AES-256-GCM and ChaCha20-Poly1305, in TLS 1.2 with ECDHE.
     SSL_ALGORITHMS: Vec<String> = "security.ssl.algorithms", default = "";
     /// Which certificates Java would accept, and we would not, are accepted if they lie themselves in the truststore:
     /// `expired`, `x509v1` (X.509 version 1), `ca-as-end-entity` (`CA:TRUE`, as `openssl req -x509` makes them),
