@@ -273,9 +273,12 @@ async fn a_removed_peer_is_off_after_the_request_under_way() {
     own.trust(&[&peer, &server_pair]);
     let mut upload = SlowUpload::begin(&endpoint(own.context().await), server.address, bytes(200_000, 1)).await;
     files.trust(&[&server_pair]);
-    while !server.endpoint.status().drained_by_reason.contains_key("untrusted") {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let removed = async {
+        while !server.endpoint.status().drained_by_reason.contains_key("untrusted") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(GIVE_UP, removed).await.expect("the removal is noticed");
     upload.1 = [upload.1.as_ref(), &Request::Status.encode()].concat().into();
     let SlowUpload(connection, rest) = &mut upload;
     connection.write_all(rest).await.unwrap();
