@@ -275,7 +275,7 @@ async fn a_removed_peer_is_off_after_the_request_under_way() {
     files.trust(&[&server_pair]);
     let removed = async {
         while !server.endpoint.status().drained_by_reason.contains_key("untrusted") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     };
     timeout(GIVE_UP, removed).await.expect("the removal is noticed");

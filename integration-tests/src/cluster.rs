@@ -198,8 +198,8 @@ impl Cluster {
         job
     }
 
-    /// Submits a [`Count`] of numbers that the test writes, so that the job lives for as long as the test wants; `options`
-    /// are further ones of the source.
+    /// Submits a [`Count`] of numbers that the test writes, so that the job lives for as long as the test wants;
+    /// `options` are further ones of the source.
     pub async fn submit_fed(&self, options: &str) -> Fed {
         let (file, sink) = (self.scratch().join("numbers.csv"), self.scratch().join("counts"));
         mkfifo(&file, Mode::S_IRWXU).unwrap();

@@ -53,8 +53,9 @@ options! {
         "taskmanager.network.memory.buffer-debloat.target", default = "1 s", positive = true;
     /// Connections that the channels between two TaskManagers are spread over, 1 to 16; the same on all TaskManagers.
     TASKMANAGER_NETWORK_LANES: u16 = "taskmanager.network.lanes", default = "1", positive = true;
-    /// What rows are compressed with on their way to another TaskManager, unless their table says (`exchange.compression`).
-    /// Flink's default is LZ4, but it compresses batch exchanges only; a stream's rows leave at the speed of the network.
+    /// What rows are compressed with on their way to another TaskManager, unless their table says
+    /// (`exchange.compression`). Flink's default is LZ4, but it compresses batch exchanges only; a stream's rows leave at
+    /// the speed of the network.
     TASKMANAGER_NETWORK_COMPRESSION: CompressionCodec = "taskmanager.network.compression.codec", default = "NONE";
     /// A TaskManager that cannot be reached for this long is lost, and the tasks that talk to it fail.
     TASKMANAGER_NETWORK_RECONNECT_TIMEOUT: Duration =

@@ -80,15 +80,14 @@ impl Compressor {
     /// [`MAX_PAYLOAD_BYTES`].
     pub(crate) fn compress(&mut self, codec: Compression, chunks: Vec<Bytes>) -> Result<Vec<Bytes>, ArrowError> {
         let length = chunks.iter().map(Bytes::len).sum();
-        if codec == Compression::None || !(WORTHWHILE_BYTES..=MAX_PAYLOAD_BYTES).contains(&length) {
-            return Ok(chunks);
-        }
+        let (id, bound) = match codec {
+            _ if !(WORTHWHILE_BYTES..=MAX_PAYLOAD_BYTES).contains(&length) => return Ok(chunks),
+            Compression::None => return Ok(chunks),
+            Compression::Lz4 => (LZ4, get_maximum_output_size(length)),
+            Compression::Zstd => (ZSTD, compress_bound(length)),
+        };
         self.plain.clear();
         chunks.iter().for_each(|chunk| self.plain.extend_from_slice(chunk));
-        let (id, bound) = match codec {
-            Compression::Zstd => (ZSTD, compress_bound(length)),
-            _ => (LZ4, get_maximum_output_size(length)),
-        };
         self.packed.resize(PREFIX_BYTES + bound, 0);
         let (prefix, block) = self.packed.split_at_mut(PREFIX_BYTES);
         let written = match id {

@@ -111,7 +111,8 @@ fn udp(address: SocketAddr, server: Option<quinn::ServerConfig>) -> io::Result<q
     socket.set_send_buffer_size(QUIC_SOCKET_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     let mut config = quinn::EndpointConfig::default();
-    // What we tell peers that we take. quinn's default is Ethernet's, and no peer's discovery goes beyond what it is told.
+    // What we tell peers that we take. quinn's default is Ethernet's, and no peer's discovery goes beyond what it is
+    // told.
     config.max_udp_payload_size(QUIC_MTU_BYTES).map_err(io::Error::other)?;
     quinn::Endpoint::new(config, server, socket.into(), Arc::new(quinn::TokioRuntime))
 }

@@ -41,7 +41,8 @@ impl Acceptor {
         &self.endpoint
     }
 
-    /// Shakes hands with `peer_addr`, who called, within the endpoint's timeout. Do not await it in an accept loop: a slow peer would block it.
+    /// Shakes hands with `peer_addr`, who called, within the endpoint's timeout. Do not await it in an accept loop: a slow
+    /// peer would block it.
     ///
     /// # Errors
     /// See [`HandshakeError`]; each is counted and leaves an audit record.

@@ -192,7 +192,7 @@ impl EndpointInner {
         });
     }
 
-    /// A record costs as much as a tenth of a handshake, so that it is made only where somebody listens.
+    /// Made only where somebody listens: reading a certificate costs more than a disabled event should.
     fn audit<'a>(&self, record: impl FnOnce() -> Record<'a>) {
         if tracing::enabled!(target: TARGET, tracing::Level::INFO) {
             record().emit(self);

@@ -8,9 +8,10 @@ use tokio::time::Sleep;
 
 /// What `work` comes to; `None` if `deadline` is first.
 ///
-/// One `Sleep` serves every step, because a timer that starts costs a system call. Unlike tokio's `timeout`, it does not look at
-/// the clock while `work` uses up the task's budget at every poll; no handshake, which is bounded in bytes, can do that. `work` is best pinned already: a
-/// handshake's future is several KiB long, and each function it is handed to would copy it.
+/// One `Sleep` serves every step, because a timer that starts costs a system call. Unlike tokio's `timeout`, it does not
+/// look at the clock while `work` uses up the task's budget at every poll; no handshake, which is bounded in bytes, can
+/// do that. `work` is best pinned already: a handshake's future is several KiB long, and each function it is handed to
+/// would copy it.
 pub(super) async fn before<F: Future>(mut deadline: Pin<&mut Sleep>, work: F) -> Option<F::Output> {
     let mut work = pin!(work);
     poll_fn(|cx| match work.as_mut().poll(cx) {

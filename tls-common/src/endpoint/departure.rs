@@ -43,9 +43,9 @@ pub(crate) enum End {
 }
 
 impl Departure {
-    /// Tells it to go. The first reason stays, except that a connection which was only to be renewed may turn out worse, and
-    /// that nothing is worse than not to be trusted, which gives nobody a longer time than there was. Returns whether this
-    /// is the reason now.
+    /// Tells it to go. The first reason stays, except that a connection which was only to be renewed may turn out worse,
+    /// and that nothing is worse than not to be trusted, which gives nobody a longer time than there was. Returns whether
+    /// this is the reason now.
     pub(crate) fn tell(&self, reason: DrainReason, cut_at: Instant) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let untrusted = matches!(reason, DrainReason::Untrusted(_));

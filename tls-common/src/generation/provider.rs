@@ -14,8 +14,8 @@ use rustls::{
 use crate::{BundleOptions, MaterialError, ProtocolVersion, options::Provider};
 
 /// The provider with the suites the options name, in their order. If they name none, its own, but those with AES-128-GCM
-/// first, as Go, BoringSSL and Flink's default have it: rustls begins with AES-256 and SHA-384, for which most processors have
-/// no instructions as they have for SHA-256, and a handshake spends a tenth of its time there.
+/// first, as Go, BoringSSL and Flink's default have it: rustls begins with AES-256 and SHA-384, for which most processors
+/// have no instructions as they have for SHA-256, and a handshake spends a tenth of its time there.
 /// With `warn` each name that is dropped is logged once.
 pub(super) fn for_options(options: &BundleOptions, warn: bool) -> Result<CryptoProvider, MaterialError> {
     let mut provider = built_in(options)?;

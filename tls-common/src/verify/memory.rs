@@ -19,8 +19,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Claim, PeerRole};
 
-/// Verdicts remembered at most, of 32 bytes, three times and a name each. When there are more, all are forgotten: only peers that
-/// were believed get this far.
+/// Verdicts remembered at most, of 32 bytes, three times and a name each. When there are more, all are forgotten: only
+/// peers that were believed get this far.
 const VERDICTS_MAX: usize = 4096;
 
 /// Who was believed, by digest of role and certificates.
