@@ -25,9 +25,10 @@ use tower_service::Service;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
 
-/// Pings that find out whether an idle server is still there.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pings that find out whether a silent server is still there. A host that came back under another address, as a container
+/// does, answers nothing at the old one: calls go there until the ping has failed, and callers are patient for 10 s.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A lazily connecting channel that is replaced by a fresh one when its connection is told to drain.
 ///
