@@ -3,8 +3,8 @@
 use crate::configuration::Configuration;
 use crate::error::ConfigError;
 use crate::option::ConfigOption;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{fs, io};
 use tokio::net::lookup_host;
 
 /// The address to listen on. IPv4 is preferred where a name has both; `localhost` is always 127.0.0.1.
@@ -27,6 +27,35 @@ pub async fn bind_address(
     });
     found.map_err(|error| ConfigError::Unresolvable { key: host.key(), host: name, error })
 }
+
+/// The name under which others reach a process that listens as `bind_host` says: what `host` says, else `localhost` for
+/// one that listens on loopback, else the machine's host name, which in a container others resolve as well.
+///
+/// # Errors
+/// A value of the wrong form, or a machine without a name.
+pub fn own_host(
+    configuration: &Configuration,
+    host: &ConfigOption<String>,
+    bind_host: &ConfigOption<String>,
+) -> Result<String, ConfigError> {
+    if let Some(host) = configuration.get_optional(host)? {
+        return Ok(host);
+    }
+    let listens_on = configuration.get(bind_host)?;
+    let is_loopback =
+        listens_on.parse::<IpAddr>().map_or(listens_on.eq_ignore_ascii_case("localhost"), |ip| ip.is_loopback());
+    if is_loopback {
+        return Ok("localhost".to_owned());
+    }
+    let name = fs::read_to_string(HOST_NAME).unwrap_or_default();
+    match name.trim() {
+        "" => Err(ConfigError::Missing { key: host.key(), reason: "the machine has no host name to take instead" }),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// Where Linux tells it.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// Host and port of another process.
 ///
@@ -75,6 +104,19 @@ mod tests {
         assert_eq!(peer("7000").unwrap(), ("localhost".to_owned(), 7000));
         let error = peer("0").unwrap_err().to_string();
         assert!(error.contains("-Dblob.server.port=PORT"), "{error}");
+    }
+
+    #[test]
+    fn who_listens_beyond_loopback_is_known_by_the_machines_name() {
+        let own = |pairs: &[(&str, &str)]| {
+            let configuration = Configuration::from_pairs(pairs.iter().copied()).unwrap();
+            own_host(&configuration, &options::TASKMANAGER_HOST, &options::TASKMANAGER_BIND_HOST).unwrap()
+        };
+        assert_eq!(own(&[]), "localhost");
+        assert_eq!(own(&[("taskmanager.bind-host", "127.0.0.7")]), "localhost");
+        let machine = fs::read_to_string(HOST_NAME).unwrap();
+        assert_eq!(own(&[("taskmanager.bind-host", "0.0.0.0")]), machine.trim());
+        assert_eq!(own(&[("taskmanager.bind-host", "0.0.0.0"), ("taskmanager.host", "tm-1")]), "tm-1");
     }
 
     #[tokio::test]

@@ -57,7 +57,7 @@ impl Settings {
         let id = config.get_optional(&options::TASKMANAGER_RESOURCE_ID)?;
         Ok(Self {
             id: id.map(|id| id.parse()).transpose()?,
-            host: config.get(&options::TASKMANAGER_HOST)?,
+            host: address::own_host(config, &options::TASKMANAGER_HOST, &options::TASKMANAGER_BIND_HOST)?,
             slots,
             jobmanager_host,
             jobmanager_port,

@@ -18,8 +18,9 @@ options! {
     /// How long a job waits for enough free slots before it fails.
     SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout", default = "5 min", positive = true;
 
-    /// Host name or address under which the other TaskManagers and the JobManager reach this TaskManager.
-    TASKMANAGER_HOST: String = "taskmanager.host", default = "localhost";
+    /// Host name or address under which the other TaskManagers and the JobManager reach this TaskManager. Without it
+    /// `localhost` if it listens on loopback, else the machine's host name.
+    TASKMANAGER_HOST: String = "taskmanager.host";
     /// Address the TaskManager listens on, for RPC and data. Loopback unless told otherwise.
     TASKMANAGER_BIND_HOST: String = "taskmanager.bind-host", default = "localhost";
     /// RPC port of the TaskManager; 0 takes any free port.
