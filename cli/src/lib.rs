@@ -10,6 +10,7 @@ mod bench;
 pub mod cluster;
 mod commands;
 mod demo;
+mod probe;
 pub mod rest;
 pub mod rotation;
 

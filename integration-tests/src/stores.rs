@@ -126,6 +126,6 @@ impl Rest {
 
     /// What a `config.yaml` says about them.
     pub fn settings(&self) -> Vec<(String, String)> {
-        RestBundle::settings(self.directory.path())
+        RestBundle::settings(self.directory.path(), self.directory.path())
     }
 }

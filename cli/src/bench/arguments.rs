@@ -45,8 +45,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "bench-report")]
     pub(super) out: PathBuf,
     /// Run the jobs on the cluster of --config-dir or --rest-url, as it is configured, instead of clusters of our own
-    /// (to which -D applies).
-    /// Its transport, policy and rotation are whatever they are there: the report shows what is asked for here
+    /// (to which -D applies). Its transport, policy and rotation are whatever they are there: the report calls them what
+    /// is asked for here, and marks when its certificates did change
     #[arg(long)]
     pub(super) existing_cluster: bool,
     #[command(flatten)]

@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::cell::{Cell, Policy, Transport};
-use super::job::{self, Watched};
+use super::job::{self, Rotated, Watched};
 use super::spin::spin;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::rest::RestClient;
@@ -61,7 +61,7 @@ impl Clusters {
         let stop = CancellationToken::new();
         let _stop_if_we_fail = stop.clone().drop_guard();
         let rotating = tokio::spawn(spin(rotator, cell.rotate_every(), stop.clone()));
-        let watched = job::run(&running.client, cell, span).await;
+        let watched = job::run(&running.client, cell, span, Rotated::ByUs).await;
         stop.cancel();
         let (rotator, marks) = rotating.await??;
         running.rotator = Some(rotator);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rest_gateway::dto::{JobDetails, ProcessUsage, SubmitSql, TaskManagers};
+use rest_gateway::dto::{JobDetails, ProcessUsage, SubmitSql, TaskManagers, TlsReport};
 use tokio::time::{Instant, interval, sleep};
 
 use super::cell::Cell;
@@ -16,29 +16,51 @@ use crate::rest::{RestClient, RestError, is_final};
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     pub(super) task_managers: BTreeMap<String, Series>,
+    /// When a TaskManager took new certificates, milliseconds since the epoch; empty where nobody asked.
+    pub(super) rotations: Vec<i64>,
+}
+
+/// Who replaces certificates while a job is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rotated {
+    /// We do, and know when.
+    ByUs,
+    /// Somebody else: the cluster is asked, twice a second.
+    ByOthers,
 }
 
 /// Runs the job for `span` after it has begun to move records, then cancels it.
-pub(super) async fn run(client: &RestClient, cell: &Cell, span: Duration) -> anyhow::Result<Watched> {
+pub(super) async fn run(client: &RestClient, cell: &Cell, span: Duration, rotated: Rotated) -> anyhow::Result<Watched> {
     let parallelism = u32::try_from(cell.parallelism)?;
     let submission = SubmitSql { sql: sql(cell), name: Some(cell.to_string()), parallelism: Some(parallelism) };
     let job = client.submit(&submission).await?.jobid;
-    let watched = watch(client, &job, cell.record_bytes, span).await;
+    let watched = watch(client, &job, cell.record_bytes, span, rotated).await;
     // Whatever came of it: the next cell needs the slots.
     let cancelled = cancel(client, &job).await;
     let watched = watched?;
     cancelled.map(|()| watched)
 }
 
-async fn watch(client: &RestClient, job: &str, record_bytes: usize, span: Duration) -> anyhow::Result<Watched> {
+async fn watch(
+    client: &RestClient,
+    job: &str,
+    record_bytes: usize,
+    span: Duration,
+    rotated: Rotated,
+) -> anyhow::Result<Watched> {
     running(client, job).await?;
     let managers: TaskManagers = client.get("/v1/taskmanagers").await?;
     let ids: Vec<String> = managers.taskmanagers.into_iter().map(|manager| manager.id).collect();
     let mut watched = Watched::default();
     let mut ticks = interval(POLL);
     let mut until = None;
+    let mut looks = 0_u32;
     while until.is_none_or(|until| Instant::now() < until) {
         ticks.tick().await;
+        looks += 1;
+        if rotated == Rotated::ByOthers && looks.is_multiple_of(LOOKS_PER_ROTATION_LOOK) {
+            watched.rotations.extend(last_reload(client).await?);
+        }
         for id in &ids {
             let usage = match client.get::<ProcessUsage>(&format!("/v1/taskmanagers/{id}/usage")).await {
                 Ok(usage) => usage,
@@ -52,6 +74,7 @@ async fn watch(client: &RestClient, job: &str, record_bytes: usize, span: Durati
             watched.task_managers.entry(id.clone()).or_default().push(sample(&usage, record_bytes));
         }
     }
+    watched.rotations.dedup();
     if watched.task_managers.values().filter(|series| series.last().is_some_and(|last| last.bytes > 0)).count() > 1 {
         bail!(
             "sources and sinks are on the same TaskManagers; give each of two TaskManagers as many slots as the parallelism"
@@ -63,6 +86,18 @@ async fn watch(client: &RestClient, job: &str, record_bytes: usize, span: Durati
         bail!("the job is {state}: {cause}");
     }
     Ok(watched)
+}
+
+/// When the first of the TaskManagers has taken its certificates; `None` in the middle of a rotation, say.
+async fn last_reload(client: &RestClient) -> anyhow::Result<Option<i64>> {
+    let report: TlsReport = match client.get("/v1/tls").await {
+        Ok(report) => report,
+        Err(error) if error.may_pass() => return Ok(None),
+        Err(error) => return Err(error).context("the cluster's TLS"),
+    };
+    let mut endpoints = report.processes.into_iter().flat_map(|process| process.endpoints);
+    let data = endpoints.find(|endpoint| endpoint.endpoint == "data");
+    Ok(data.and_then(|data| data.bundle).map(|bundle| bundle.last_reload))
 }
 
 fn sample(usage: &ProcessUsage, record_bytes: usize) -> Sample {
@@ -138,6 +173,7 @@ fn sql(cell: &Cell) -> String {
 /// Of a BIGINT.
 const KEY_BYTES: usize = 8;
 const POLL: Duration = Duration::from_millis(100);
+const LOOKS_PER_ROTATION_LOOK: u32 = 5;
 /// From the submission until all tasks run, and from the cancellation until none does.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{Arguments, Choice};
 use super::cell::{Cell, Level};
 use super::clusters::{Clusters, PREPARED_MAX, rotation_settings};
+use super::job::Rotated;
 use super::peer::Assignment;
 use super::report::Report;
 use super::run::Run;
@@ -32,6 +33,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let choice = arguments.choice();
     anyhow::ensure!(!choice.cells.is_empty(), "nothing is chosen");
     fs::create_dir_all(&arguments.out).with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    // Before the minutes that it takes.
+    tempfile::tempfile_in(&arguments.out)
+        .with_context(|| format!("cannot write to {}: let everybody write there", arguments.out.display()))?;
     let scratch = tempfile::Builder::new().prefix("tidemill-bench-").tempdir()?;
     let existing = if arguments.existing_cluster { Some(arguments.connection.client().await?) } else { None };
     let mut bench = Bench {
@@ -96,7 +100,10 @@ impl Bench<'_> {
                 let (watched, marks) = self.clusters.run(cell, span).await?;
                 (watched.task_managers, marks)
             }
-            (Level::Job, Some(client)) => (job::run(client, cell, span).await?.task_managers, Vec::new()),
+            (Level::Job, Some(client)) => {
+                let watched = job::run(client, cell, span, Rotated::ByOthers).await?;
+                (watched.task_managers, watched.rotations)
+            }
         };
         let begun = begun(&processes).context("nothing has moved")?;
         let from = begun + millis(choice.warm_up);

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
@@ -17,11 +18,13 @@ use tokio::time::{sleep, timeout};
 use super::{ClusterError, START_TIMEOUT};
 
 /// The four roles of a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
     /// Plans and schedules jobs.
+    #[value(name = "jobmanager")]
     JobManager,
     /// Runs them.
+    #[value(name = "taskmanager")]
     TaskManager,
     /// Keeps what processes share by content.
     BlobServer,

@@ -1,6 +1,6 @@
 //! How the commands find the REST gateway: flags shared by all of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use config::Configuration;
@@ -12,7 +12,7 @@ use crate::rest::RestClient;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connection {
     /// Directory of the cluster's config.yaml, for its address and truststore
-    #[arg(long, value_name = "DIR", default_value = "conf", conflicts_with = "rest_url")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR, conflicts_with = "rest_url")]
     config_dir: PathBuf,
     /// Address of the REST gateway, instead of a configuration: http(s)://host, and :port unless it is the usual one
     #[arg(long, value_name = "URL", value_parser = gateway)]
@@ -47,6 +47,11 @@ impl Connection {
     /// The options given one by one.
     pub(crate) fn settings(&self) -> &[(String, String)] {
         &self.settings
+    }
+
+    /// Whether anything is said about it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.rest_url.is_some() || self.config_dir != Path::new(DEFAULT_DIR) || !self.settings.is_empty()
     }
 
     pub(crate) async fn client(&self) -> anyhow::Result<RestClient> {
@@ -101,6 +106,7 @@ pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
+const DEFAULT_DIR: &str = "conf";
 const TRUSTSTORE: &str = "security.ssl.rest.truststore";
 
 #[cfg(test)]

@@ -86,10 +86,10 @@ async fn stop(cluster: Cluster, mut interrupt: Interrupt) -> ExitCode {
 /// Makes the identities unless there are some, and returns what a `config.yaml` says about them.
 fn identities_in(directory: &Path) -> anyhow::Result<Vec<(String, String)>> {
     if directory.is_dir() {
-        return Ok(tls_init::settings(directory, Wanted::Both));
+        return Ok(tls_init::settings(directory, directory, Wanted::Both));
     }
-    let directory = tls_init::make(directory, Wanted::Both, &[], VALIDITY)?;
-    Ok(tls_init::settings(&directory, Wanted::Both))
+    let directory = tls_init::make(directory, None, Wanted::Both, &[], VALIDITY)?;
+    Ok(tls_init::settings(&directory, &directory, Wanted::Both))
 }
 
 /// Says who runs, and how to talk to the cluster from any directory.

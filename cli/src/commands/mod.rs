@@ -2,6 +2,7 @@
 
 mod cancel;
 pub(crate) mod connection;
+mod health;
 mod info;
 pub(crate) mod interrupt;
 mod list;
@@ -12,12 +13,16 @@ mod run;
 pub(crate) mod table;
 pub(crate) mod time;
 mod tls_init;
+mod tls_rotate;
 pub(crate) mod tls_status;
 
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use config::Configuration;
 
 use crate::cluster::Role;
@@ -49,7 +54,9 @@ enum Command {
     Info(info::Arguments),
     /// Cancel a job
     Cancel(cancel::Arguments),
-    /// Certificates: make them, see who uses which
+    /// Tell by the exit code whether the process of a role on this machine serves
+    Health(health::Arguments),
+    /// Certificates: make them, renew them, see who uses which
     #[command(subcommand)]
     Tls(TlsCommand),
     /// Run a JobManager in this process
@@ -75,6 +82,8 @@ enum BenchCommand {
 enum TlsCommand {
     /// Make the internal identity and the one of the REST endpoint
     Init(tls_init::Arguments),
+    /// Renew both identities of a directory again and again, in the way of Kubernetes
+    Rotate(tls_rotate::Arguments),
     /// Show the certificate that each process uses, and who has not followed a change
     Status(tls_status::Arguments),
 }
@@ -82,7 +91,8 @@ enum TlsCommand {
 /// Runs the command line of this process. Exit codes: 0 done, 1 failed (one line on standard error says why), 64 wrong
 /// arguments.
 pub fn main() -> ExitCode {
-    match Arguments::try_parse().and_then(Arguments::checked) {
+    let line = as_subcommand(env::args_os().collect());
+    match Arguments::try_parse_from(line).and_then(Arguments::checked) {
         Ok(arguments) => dispatch(arguments.command),
         Err(error) => {
             // Help and version are "errors" that belong on standard output; if that is closed there is nobody to tell.
@@ -90,6 +100,15 @@ pub fn main() -> ExitCode {
             if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS }
         }
     }
+}
+
+/// Called by the name of a role, as by a link in the image, this program is that role.
+fn as_subcommand(mut line: Vec<OsString>) -> Vec<OsString> {
+    let called = line.first().and_then(|program| Path::new(program).file_name()).map(OsStr::to_owned);
+    if let Some(called) = called.filter(|name| Role::value_variants().iter().any(|role| name == role.name())) {
+        line.insert(1, called);
+    }
+    line
 }
 
 impl Arguments {
@@ -118,7 +137,9 @@ fn dispatch(command: Command) -> ExitCode {
         Command::List(arguments) => block_on(list::run(arguments)),
         Command::Info(arguments) => block_on(info::run(arguments)),
         Command::Cancel(arguments) => block_on(cancel::run(arguments)),
+        Command::Health(arguments) => block_on(health::run(arguments)),
         Command::Tls(TlsCommand::Init(arguments)) => report(tls_init::run(arguments)),
+        Command::Tls(TlsCommand::Rotate(arguments)) => block_on(tls_rotate::run(arguments)),
         Command::Tls(TlsCommand::Status(arguments)) => block_on(tls_status::run(arguments)),
     }
 }
@@ -185,6 +206,15 @@ mod tests {
         assert!(cancel("0123456789abcdef0123456789ABCDEF").is_ok());
         let error = cancel("../overview").map_err(|error| error.to_string());
         assert!(error.as_ref().is_err_and(|error| error.contains("32 hexadecimal digits")), "{error:?}");
+    }
+
+    #[test]
+    fn the_name_of_a_role_is_a_subcommand() {
+        let line = |words: &[&str]| as_subcommand(words.iter().map(OsString::from).collect());
+        let role = ["/usr/local/bin/blob-server", "blob-server", "--config-dir", "conf"];
+        assert_eq!(line(&["/usr/local/bin/blob-server", "--config-dir", "conf"]), role);
+        assert_eq!(line(&["target/release/tidemill", "list"]), ["target/release/tidemill", "list"]);
+        assert!(line(&[]).is_empty());
     }
 
     #[test]

@@ -132,7 +132,8 @@ pub(crate) fn label(process: &ProcessTls) -> String {
     }
 }
 
-fn short(fingerprint: &str) -> String {
+/// As much of a fingerprint as tells certificates apart.
+pub(super) fn short(fingerprint: &str) -> String {
     fingerprint.chars().take(SHORT_FINGERPRINT).collect()
 }
 

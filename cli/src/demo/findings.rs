@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tls_common::ReloadOptions;
 
-use super::probe::Kind;
 use super::report::{EndpointReport, JobReport, millis};
 use super::rotation::Rotations;
+use crate::probe::Kind;
 
 impl EndpointReport {
     /// What is not as it must be after `rotations` at this pace.

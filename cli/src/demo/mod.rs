@@ -8,6 +8,7 @@
 
 mod arguments;
 mod ending;
+mod existing;
 mod findings;
 mod follow;
 mod incidents;
@@ -20,5 +21,14 @@ mod scenario;
 mod settle;
 mod timeline;
 
+use std::process::ExitCode;
+
 pub(crate) use arguments::Arguments;
-pub(crate) use scenario::run;
+
+/// Runs the demo; the exit code says whether it passed.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if let (true, Some(directory)) = (arguments.existing_cluster, &arguments.dir) {
+        return existing::run(&arguments, directory).await;
+    }
+    scenario::run(arguments).await
+}

@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use config::{Configuration, tls};
 use tls_common::{
-    BundleOptions, ConnectError, Connection, ConnectionPolicy, Connector, Endpoint, HandshakeLimits, ReloadOptions,
-    TlsContext,
+    BundleOptions, ConnectError, ConnectionPolicy, Connector, Endpoint, HandshakeLimits, ReloadOptions, TlsContext,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,48 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::rotation::{Shared, Timelines};
 use super::timeline::Follower;
 use crate::cluster::{Cluster, Role};
-
-/// The four kinds of connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Rpc,
-    Data,
-    Blob,
-    Rest,
-}
-
-impl Kind {
-    pub(super) const ALL: [Kind; 4] = [Kind::Rpc, Kind::Data, Kind::Blob, Kind::Rest];
-
-    /// As the cluster's status names it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Kind::Rpc => "rpc",
-            Kind::Data => "data",
-            Kind::Blob => "blob",
-            Kind::Rest => "rest",
-        }
-    }
-
-    fn alpn(self) -> &'static str {
-        match self {
-            Kind::Rpc => "h2",
-            Kind::Data => proto::frame::ALPN,
-            Kind::Blob => proto::blob::ALPN,
-            Kind::Rest => "http/1.1",
-        }
-    }
-
-    /// What to say for the server to answer; on data and blob connections it speaks first.
-    fn opening(self) -> &'static [u8] {
-        match self {
-            // The preface and an empty SETTINGS frame.
-            Kind::Rpc => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
-            Kind::Data | Kind::Blob => b"",
-            Kind::Rest => b"GET /v1/config HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-        }
-    }
-}
+use crate::probe::{Kind, PROBE_TIMEOUT, ProbeError, probe};
 
 /// What the probes of one port have seen.
 #[derive(Debug)]
@@ -186,46 +143,6 @@ async fn probe_port(
     }
 }
 
-/// Connects, hears the server's first bytes, closes; the fingerprint of the certificate served.
-async fn probe(kind: Kind, address: SocketAddr, connector: &Connector) -> Result<String, ProbeError> {
-    let mut connection = connector.connect(&address.ip().to_string(), address.port()).await?;
-    let peer = connection.info().peer().and_then(tls_common::PeerIdentity::fingerprint);
-    let fingerprint = peer.ok_or(ProbeError::NoCertificate)?;
-    hear(kind, &mut connection).await?;
-    Ok(fingerprint)
-}
-
-async fn hear(kind: Kind, connection: &mut Connection) -> Result<(), ProbeError> {
-    connection.write_all(kind.opening()).await?;
-    connection.flush().await?;
-    let mut answer = [0; 64];
-    let length = connection.read(&mut answer).await?;
-    match (kind, &answer[..length]) {
-        (_, []) => return Err(ProbeError::Closed),
-        (Kind::Rest, answer) if !answer.starts_with(b"HTTP/1.1 200") => return Err(ProbeError::BadAnswer),
-        _ => {}
-    }
-    // The server may be gone already, which is fine.
-    let _ = connection.shutdown().await;
-    Ok(())
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ProbeError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("the connection broke: {0}")]
-    Broke(#[from] std::io::Error),
-    #[error("closed without a word")]
-    Closed,
-    #[error("no certificate")]
-    NoCertificate,
-    #[error("not the answer expected")]
-    BadAnswer,
-    #[error("no answer within {PROBE_TIMEOUT:?}")]
-    Timeout,
-}
-
 fn lock(probed: &Mutex<Probed>) -> MutexGuard<'_, Probed> {
     probed.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -238,7 +155,5 @@ fn unlock(probed: Mutex<Probed>) -> Probed {
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 /// Between the first probes of two ports.
 const STAGGER: Duration = Duration::from_millis(13);
-/// From the connect to the server's first bytes.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Failures per port that the report tells in words.
 const MAX_FAILURES_TOLD: usize = 5;

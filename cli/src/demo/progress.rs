@@ -26,14 +26,15 @@ impl Progress {
         Self { bar, rows, begun: Instant::now(), seconds, last_line: None }
     }
 
-    pub(super) fn show(&mut self, rows: u64, rotations: Rotations) {
+    /// `rotations`: unless somebody else rotates.
+    pub(super) fn show(&mut self, rows: u64, rotations: Option<Rotations>) {
         let left = self.seconds.saturating_sub(self.begun.elapsed().as_secs());
-        let rotations = rotations.total();
+        let rotations = rotations.map_or_else(String::new, |done| format!("{} rotations, ", done.total()));
         self.bar.set_position(rows);
-        self.bar.set_message(format!("{rotations} rotations, {left} s left"));
+        self.bar.set_message(format!("{rotations}{left} s left"));
         if self.bar.is_hidden() && self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
-            note(format_args!("{} of {} rows, {rotations} rotations, {left} s left", count(rows), count(self.rows)));
+            note(format_args!("{} of {} rows, {rotations}{left} s left", count(rows), count(self.rows)));
         }
     }
 

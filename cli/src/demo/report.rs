@@ -9,10 +9,11 @@ use serde::Serialize;
 use tls_common::EndpointStatus;
 
 use super::findings::{STALE_AFTER, due};
-use super::probe::{Kind, Probed};
+use super::probe::Probed;
 use super::rotation::Rotations;
 use crate::commands::table::{Table, count, duration};
 use crate::commands::tls_status::label;
+use crate::probe::Kind;
 
 /// Everything measured. Durations are milliseconds.
 #[derive(Debug, Serialize)]
@@ -69,7 +70,7 @@ pub(super) struct EndpointReport {
 
 impl EndpointReport {
     /// Sums up what the cluster reports about itself and what the probers saw from outside.
-    fn of(kind: Kind, processes: &[ProcessTls], probed: &[Probed]) -> Self {
+    pub(super) fn of(kind: Kind, processes: &[ProcessTls], probed: &[Probed]) -> Self {
         let statuses: Vec<&EndpointStatus> = processes
             .iter()
             .flat_map(|process| &process.endpoints)

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use engine::batch::{self, Comparison, Oracle};
 use rest_gateway::dto::{JobDetails, SubmitSql};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -31,8 +32,8 @@ use crate::commands::warn_of;
 use crate::rest::RestClient;
 use crate::rotation::Rotator;
 
-/// Runs the demo; the exit code says whether it passed.
-pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+/// On a cluster of our own.
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut interrupt = Interrupt::new()?;
     let scratch = tempfile::Builder::new().prefix("tidemill-demo-").tempdir()?;
     let outcome = tokio::select! {
@@ -108,7 +109,7 @@ async fn play(arguments: &Arguments, directory: &Path) -> anyhow::Result<Outcome
     let mut incidents = Incidents::default();
     let mut progress = Progress::new(oracle.rows_in, arguments.seconds);
     let in_time = Duration::from_secs(arguments.seconds) + JOB_GRACE;
-    let show = |details: &JobDetails| progress.show(delivered(details), *rotations.borrow());
+    let show = |details: &JobDetails| progress.show(delivered(details), Some(*rotations.borrow()));
     let details = follow(&client, &id, in_time, show, &mut incidents).await;
     progress.finish();
     stop.cancel();
@@ -147,7 +148,7 @@ fn cluster_options(directory: &Path, rotator: &Rotator) -> anyhow::Result<Cluste
 }
 
 /// Compares the sink with the oracle; a sink that cannot be read has lost everything.
-async fn compare(job: &Job, oracle: Oracle, incidents: &mut Incidents) -> anyhow::Result<Comparison> {
+pub(super) async fn compare(job: &Job, oracle: Oracle, incidents: &mut Incidents) -> anyhow::Result<Comparison> {
     let (output, rows_in, missing) = (job.output.clone(), oracle.rows_in, oracle.rows.len() as u64);
     let compared = spawn_blocking(move || batch::compare(&output, &oracle)).await?;
     Ok(compared.unwrap_or_else(|error| {
@@ -157,7 +158,7 @@ async fn compare(job: &Job, oracle: Oracle, incidents: &mut Incidents) -> anyhow
 }
 
 /// Writes the report as JSON, if somebody wants it.
-fn save(report: &Report, file: Option<&Path>) -> anyhow::Result<()> {
+pub(super) fn save(report: &impl Serialize, file: Option<&Path>) -> anyhow::Result<()> {
     let Some(file) = file else { return Ok(()) };
     fs::write(file, serde_json::to_vec_pretty(report)?).with_context(|| format!("cannot write {}", file.display()))
 }
@@ -171,8 +172,8 @@ fn invite(cluster: &Cluster, url: &str, ca_pem: &Path) -> anyhow::Result<()> {
     say(format_args!("logs in {}; Ctrl-C stops the cluster", cluster.log_dir().display()))
 }
 
-const JOB_NAME: &str = "departures";
+pub(super) const JOB_NAME: &str = "departures";
 /// All four slots.
-const PARALLELISM: u32 = 4;
+pub(super) const PARALLELISM: u32 = 4;
 /// How much longer the job may take than it is paced to.
-const JOB_GRACE: Duration = Duration::from_secs(60);
+pub(super) const JOB_GRACE: Duration = Duration::from_secs(60);

@@ -121,7 +121,7 @@ fn left_behind(processes: &[ProcessTls], on_disk: (&str, &str)) -> Vec<String> {
     behind
 }
 
-const TLS: &str = "/v1/tls";
+pub(super) const TLS: &str = "/v1/tls";
 const POLL: Duration = Duration::from_millis(200);
 /// For two heartbeats of every TaskManager, which take two seconds on an idle machine.
 const FRESH_WITHIN: Duration = Duration::from_secs(15);

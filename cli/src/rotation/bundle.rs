@@ -1,7 +1,7 @@
 //! The files of the two bundles, step by step, with trust handed over from step to step.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tls_common::Secret;
 
@@ -30,6 +30,13 @@ impl InternalBundle {
         Ok(Self { window, validity, identities, current: 0 })
     }
 
+    /// The bundle at the step whose pair is `identity`, the coming ones made anew.
+    pub(super) fn resume(identity: Identity, window: usize, validity: Validity) -> Result<Self, RotationError> {
+        let mut bundle = Self::new(window, validity)?;
+        bundle.identities[0] = identity;
+        Ok(bundle)
+    }
+
     /// Goes on to the next step.
     pub fn advance(&mut self) -> Result<(), RotationError> {
         self.identities.push_back(Identity::self_signed(COMMON_NAME, self.validity)?);
@@ -46,19 +53,24 @@ impl InternalBundle {
         &self.identities[self.current]
     }
 
-    /// This step's files, the stores locked with `password`.
+    /// This step's files, the stores locked with `password`, which is one of them.
     pub fn files(&self, password: &Secret) -> Result<FileSet, RotationError> {
+        Ok(with(self.stores(password)?, INTERNAL_PASSWORD, password))
+    }
+
+    /// This step's files without the password.
+    pub(super) fn stores(&self, password: &Secret) -> Result<FileSet, RotationError> {
         let certificates = self.identities.iter().map(Identity::certificate);
         Ok(FileSet::from([
             (INTERNAL_KEYSTORE.to_owned(), keystore(COMMON_NAME, self.identity(), password)?),
             (INTERNAL_TRUSTSTORE.to_owned(), truststore(COMMON_NAME, certificates, password)?),
-            (INTERNAL_PASSWORD.to_owned(), line(password)),
         ]))
     }
 
-    /// What a `config.yaml` says about the files when they are in `directory`.
-    pub fn settings(directory: &Path) -> Vec<(String, String)> {
-        settings("security.ssl.internal", directory, [INTERNAL_KEYSTORE, INTERNAL_TRUSTSTORE, INTERNAL_PASSWORD])
+    /// What a `config.yaml` says about the files when they are in `directory`, and the password's file in `passwords`.
+    pub fn settings(directory: &Path, passwords: &Path) -> Vec<(String, String)> {
+        let stores = [INTERNAL_KEYSTORE, INTERNAL_TRUSTSTORE].map(|name| directory.join(name));
+        settings("security.ssl.internal", stores, &passwords.join(INTERNAL_PASSWORD))
     }
 }
 
@@ -89,6 +101,12 @@ impl RestBundle {
         Ok(Self { hosts, validity, ca_every, authorities, current: 0, leaf, step: 0 })
     }
 
+    /// The bundle at the step whose server certificate is `leaf`, with the CA as it is; it stays.
+    pub(super) fn resume(authority: Authority, leaf: Identity, validity: Validity) -> Self {
+        let hosts = leaf.hosts();
+        Self { hosts, validity, ca_every: 0, authorities: VecDeque::from([authority]), current: 0, leaf, step: 0 }
+    }
+
     /// Goes on to the next step: a new server certificate and, every `ca_every` steps, the next CA.
     pub fn advance(&mut self) -> Result<(), RotationError> {
         self.step += 1;
@@ -114,29 +132,35 @@ impl RestBundle {
         &self.authorities[self.current]
     }
 
-    /// This step's files, the stores locked with `password`.
+    /// This step's files, the stores locked with `password`, which is one of them.
     pub fn files(&self, password: &Secret) -> Result<FileSet, RotationError> {
+        Ok(with(self.stores(password)?, REST_PASSWORD, password))
+    }
+
+    /// This step's files without the password.
+    pub(super) fn stores(&self, password: &Secret) -> Result<FileSet, RotationError> {
         let certificates = self.authorities.iter().map(Authority::certificate);
         let pem: String = self.authorities.iter().map(Authority::pem).collect();
         Ok(FileSet::from([
             (REST_KEYSTORE.to_owned(), keystore("tidemill.rest", &self.leaf, password)?),
             (REST_TRUSTSTORE.to_owned(), truststore("tidemill.rest.ca", certificates, password)?),
-            (REST_PASSWORD.to_owned(), line(password)),
             (REST_CA_PEM.to_owned(), pem.into_bytes()),
         ]))
     }
 
-    /// What a `config.yaml` says about the files when they are in `directory`.
-    pub fn settings(directory: &Path) -> Vec<(String, String)> {
-        settings("security.ssl.rest", directory, [REST_KEYSTORE, REST_TRUSTSTORE, REST_PASSWORD])
+    /// What a `config.yaml` says about the files when they are in `directory`, and the password's file in `passwords`.
+    pub fn settings(directory: &Path, passwords: &Path) -> Vec<(String, String)> {
+        let stores = [REST_KEYSTORE, REST_TRUSTSTORE].map(|name| directory.join(name));
+        settings("security.ssl.rest", stores, &passwords.join(REST_PASSWORD))
     }
 
     /// Name of the file with the CA certificates as PEM, for `curl --cacert`.
     pub const CA_PEM: &'static str = REST_CA_PEM;
 }
 
-fn settings(prefix: &str, directory: &Path, names: [&str; 3]) -> Vec<(String, String)> {
-    let [keystore, truststore, password] = names.map(|name| directory.join(name).display().to_string());
+fn settings(prefix: &str, [keystore, truststore]: [PathBuf; 2], password: &Path) -> Vec<(String, String)> {
+    let [keystore, truststore, password] =
+        [&keystore, &truststore, password].map(|path: &Path| path.display().to_string());
     let setting = |key: &str, value: &str| (format!("{prefix}.{key}"), value.to_owned());
     vec![
         setting("enabled", "true"),
@@ -148,20 +172,26 @@ fn settings(prefix: &str, directory: &Path, names: [&str; 3]) -> Vec<(String, St
     ]
 }
 
-fn line(password: &Secret) -> Vec<u8> {
+fn with(mut stores: FileSet, name: &str, password: &Secret) -> FileSet {
+    stores.insert(name.to_owned(), line(password));
+    stores
+}
+
+/// A password's file.
+pub(super) fn line(password: &Secret) -> Vec<u8> {
     format!("{}\n", password.expose()).into_bytes()
 }
 
 const COMMON_NAME: &str = "tidemill.internal";
-const CA_NAME: &str = "Tidemill REST CA";
+pub(super) const CA_NAME: &str = "Tidemill REST CA";
 const CA_VALIDITY: Validity = Validity::days(10 * 365);
-const INTERNAL_KEYSTORE: &str = "internal.keystore.p12";
-const INTERNAL_TRUSTSTORE: &str = "internal.truststore.p12";
-const INTERNAL_PASSWORD: &str = "internal-password";
-const REST_KEYSTORE: &str = "rest.keystore.p12";
-const REST_TRUSTSTORE: &str = "rest.truststore.p12";
-const REST_PASSWORD: &str = "rest-password";
-const REST_CA_PEM: &str = "rest-ca.pem";
+pub(super) const INTERNAL_KEYSTORE: &str = "internal.keystore.p12";
+pub(super) const INTERNAL_TRUSTSTORE: &str = "internal.truststore.p12";
+pub(super) const INTERNAL_PASSWORD: &str = "internal-password";
+pub(super) const REST_KEYSTORE: &str = "rest.keystore.p12";
+pub(super) const REST_TRUSTSTORE: &str = "rest.truststore.p12";
+pub(super) const REST_PASSWORD: &str = "rest-password";
+pub(super) const REST_CA_PEM: &str = "rest-ca.pem";
 
 #[cfg(test)]
 mod tests {
@@ -203,7 +233,7 @@ mod tests {
         let (bundle, password) = (InternalBundle::new(0, Validity::days(1)).unwrap(), random_password());
         let trusted = certificates(&bundle.files(&password).unwrap(), INTERNAL_TRUSTSTORE, &password);
         assert_eq!(trusted, BTreeSet::from([bundle.identity().certificate().to_vec()]));
-        let settings = InternalBundle::settings(Path::new("/tls"));
+        let settings = InternalBundle::settings(Path::new("/tls"), Path::new("/tls"));
         let value = |key: &str| settings.iter().find(|(name, _)| name.ends_with(key)).unwrap().1.clone();
         assert_ne!(value("internal.keystore"), value("internal.truststore"));
     }

@@ -54,13 +54,39 @@ pub struct Directory {
 impl Directory {
     /// Creates `path` (mode 0700) with `files` as plain files (mode 0600). Existing files of these names are an error.
     pub fn create(path: &Path, files: FileSet) -> Result<Self, RotationError> {
-        let mut staging = path.as_os_str().to_owned();
-        staging.push(".staging");
-        let staging = PathBuf::from(staging);
+        let staging = staging(path);
         create_dir(path)?;
         create_dir(&staging)?;
         create_files(path, &files)?;
         Ok(Self { path: path.to_owned(), staging, files, projected: None, swaps: 0 })
+    }
+
+    /// The files `names` that are in `path`, plain or projected. What a writer that was killed in the middle has left
+    /// there is removed; nobody else may be writing.
+    pub(super) fn open(path: &Path, names: &[&str]) -> Result<Self, RotationError> {
+        let current = fs::read_link(path.join(DATA)).ok();
+        for entry in fs::read_dir(path).map_err(unread(path))? {
+            let entry = entry.map_err(unread(path))?;
+            let (name, left) = (entry.file_name(), entry.path());
+            let name = name.to_string_lossy();
+            let link = name == DATA_TMP || name.starts_with('.') && name.ends_with(TMP) && !name.starts_with("..");
+            if link {
+                fs::remove_file(&left).map_err(at(&left))?;
+            } else if name.starts_with("..") && name != DATA && Some(Path::new(&*name)) != current.as_deref() {
+                fs::remove_dir_all(&left).map_err(at(&left))?;
+            }
+        }
+        let read = |name: &&str| {
+            let file = path.join(name);
+            fs::read(&file).map_err(unread(&file)).map(|bytes| ((*name).to_owned(), bytes))
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            staging: staging(path),
+            files: names.iter().map(read).collect::<Result<_, _>>()?,
+            projected: current.map(|name| path.join(name)),
+            swaps: 0,
+        })
     }
 
     /// Where the files are.
@@ -88,7 +114,7 @@ impl Directory {
             Way::RenameBeside => {
                 self.make_plain()?;
                 for (name, bytes) in &files {
-                    self.rename_over(&self.path.join(format!(".{name}.tmp")), name, bytes)?;
+                    self.rename_over(&self.path.join(format!(".{name}{TMP}")), name, bytes)?;
                 }
             }
             Way::RenameFromOutside => {
@@ -104,6 +130,7 @@ impl Directory {
 
     /// Turns the visible symlinks back into files, each by one rename.
     fn make_plain(&mut self) -> Result<(), RotationError> {
+        create_dir(&self.staging)?;
         let Some(projected) = self.projected.take() else { return Ok(()) };
         for (name, bytes) in &self.files {
             self.rename_over(&self.staging.join(name), name, bytes)?;
@@ -121,7 +148,7 @@ impl Directory {
         let files = self.files.clone();
         self.swap(&files)?;
         for name in files.keys() {
-            let (link, visible) = (self.path.join(format!(".{name}.tmp")), self.path.join(name));
+            let (link, visible) = (self.path.join(format!(".{name}{TMP}")), self.path.join(name));
             symlink(Path::new(DATA).join(name), &link).map_err(at(&link))?;
             fs::rename(&link, &visible).map_err(at(&visible))?;
         }
@@ -177,13 +204,27 @@ fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), RotationError> {
     file.and_then(|mut file| file.write_all(bytes)).map_err(at(path))
 }
 
+/// A sibling of `path`.
+fn staging(path: &Path) -> PathBuf {
+    let mut staging = path.as_os_str().to_owned();
+    staging.push(".staging");
+    PathBuf::from(staging)
+}
+
 fn at(path: &Path) -> impl FnOnce(io::Error) -> RotationError {
     let path = path.to_owned();
     move |cause| RotationError::File { path, cause }
 }
 
+pub(super) fn unread(path: &Path) -> impl FnOnce(io::Error) -> RotationError {
+    let path = path.to_owned();
+    move |cause| RotationError::Read { path, cause }
+}
+
 const DATA: &str = "..data";
 const DATA_TMP: &str = "..data_tmp";
+/// End of the name of a file that is to be renamed.
+const TMP: &str = ".tmp";
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,8 @@
 //!  a small CA     bytes       files        `..data` swap of Kubernetes
 //! ```
 //!
-//! [`Rotator`] drives both bundles of a cluster through these stages, one step at a time. Trust is handed over: each
+//! [`Rotator`] drives both bundles of a cluster through these stages, one step at a time; [`Renewer`] does so with
+//! identities that are already on disk ([`Kept`]), whose passwords stay. Trust is handed over: each
 //! step's truststore already holds the certificates of the coming steps and still holds those of the last ones, so that
 //! two processes that are some steps apart accept each other.
 //!
@@ -15,6 +16,8 @@
 mod bundle;
 mod directory;
 mod identity;
+mod kept;
+mod renewer;
 mod rotator;
 mod store;
 
@@ -22,6 +25,8 @@ pub use bundle::{InternalBundle, RestBundle};
 pub use directory::{Directory, FileSet, Way};
 pub(crate) use directory::{create_dir, create_files};
 pub use identity::{Authority, Identity, Validity};
+pub(crate) use kept::{Kept, Passwords, internal_files, rest_files};
+pub(crate) use renewer::{Renewed, Renewer};
 pub(crate) use rotator::LOOPBACK;
 pub use rotator::{Replaced, Rotation, Rotator, RotatorOptions};
 pub use store::{keystore, random_password, truststore};
@@ -50,6 +55,22 @@ pub enum RotationError {
         path: PathBuf,
         /// What the system says.
         cause: io::Error,
+    },
+    /// The machine's or the caller's fault: a file that is not there, or that others may read only.
+    #[error("cannot read {path}: {cause}")]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The caller's fault: a file that is there and is not what `tidemill tls init` has made.
+    #[error("cannot use {path}: {reason}")]
+    Unusable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
     },
     /// The caller's fault: a bundle replaces its files, it does not change which files there are.
     #[error("a replacement must have the same files as the bundle in {path}")]

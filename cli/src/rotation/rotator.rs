@@ -101,8 +101,9 @@ impl Rotator {
 
     /// What a `config.yaml` says about both bundles.
     pub fn settings(&self) -> Vec<(String, String)> {
-        let mut settings = InternalBundle::settings(self.internal.1.path());
-        settings.extend(RestBundle::settings(self.rest.1.path()));
+        let (internal, rest) = (self.internal.1.path(), self.rest.1.path());
+        let mut settings = InternalBundle::settings(internal, internal);
+        settings.extend(RestBundle::settings(rest, rest));
         settings
     }
 

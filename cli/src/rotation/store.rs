@@ -1,7 +1,9 @@
 //! PKCS12 stores as keytool writes them: AES-256 and HMAC-SHA-256, trusted certificates with Java's own attribute,
 //! without which neither Java nor we take a certificate for an anchor.
 
-use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
+use std::path::Path;
+
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, Pkcs12ImportPolicy, PrivateKey, PrivateKeyChain};
 use rand::Rng;
 use rand::distr::Alphanumeric;
 use rustls_pki_types::CertificateDer;
@@ -30,6 +32,39 @@ pub fn truststore<'a>(
         store.add_entry(&name, KeyStoreEntry::Certificate(Certificate::from_der(der)?));
     }
     Ok(store.writer(password.expose()).write()?)
+}
+
+/// The key pair of a keystore that [`keystore`] has made; `path` is for the error.
+pub(super) fn open_keystore(path: &Path, bytes: &[u8], password: &Secret) -> Result<Identity, RotationError> {
+    let store = open(path, bytes, password)?;
+    let identity = store.private_key_chain().and_then(|(_, chain)| {
+        let certificates = chain.certs().iter().map(|cert| CertificateDer::from(cert.as_der().to_vec())).collect();
+        Identity::from_parts(chain.key().as_der().to_vec(), certificates)
+    });
+    identity.ok_or_else(|| unusable(path, "it has no private key with a certificate".to_owned()))
+}
+
+/// The certificates of a truststore that [`truststore`] has made; `path` is for the error.
+pub(super) fn open_truststore(
+    path: &Path,
+    bytes: &[u8],
+    password: &Secret,
+) -> Result<Vec<CertificateDer<'static>>, RotationError> {
+    let store = open(path, bytes, password)?;
+    let certificate = |entry: &KeyStoreEntry| match entry {
+        KeyStoreEntry::Certificate(certificate) => Some(CertificateDer::from(certificate.as_der().to_vec())),
+        _ => None,
+    };
+    Ok(store.entries().filter_map(|(_, entry)| certificate(entry)).collect())
+}
+
+fn open(path: &Path, bytes: &[u8], password: &Secret) -> Result<KeyStore, RotationError> {
+    KeyStore::from_pkcs12(bytes, password.expose(), Pkcs12ImportPolicy::Strict)
+        .map_err(|cause| unusable(path, format!("{cause}; is its password the right one?")))
+}
+
+fn unusable(path: &Path, reason: String) -> RotationError {
+    RotationError::Unusable { path: path.to_owned(), reason }
 }
 
 /// A password of 32 letters and digits (about 190 bits) from the thread's cryptographic generator.
