@@ -3,6 +3,7 @@
 
 mod bad_files;
 mod blob;
+mod compose;
 mod conformance;
 mod cuts;
 mod garbage;

@@ -1,0 +1,97 @@
+//! What containers may do, and what nobody may see.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::project::{Project, SERVERS, docker, inspect};
+
+#[tokio::test]
+async fn no_container_is_root_writes_to_its_image_has_a_capability_or_is_reached_from_another_machine() {
+    let Some(project) = Project::up("lockdown").await else { return };
+    let services = SERVERS.iter().chain(&["certs"]);
+    for (service, container) in
+        services.flat_map(|service| project.containers(service).into_iter().map(move |id| (*service, id)))
+    {
+        let seen = inspect(&container);
+        let host = &seen["HostConfig"];
+        assert_eq!(seen["Config"]["User"], "65532:65532", "{service}");
+        assert_eq!(host["ReadonlyRootfs"], true, "{service}");
+        assert_eq!(host["Privileged"], false, "{service}");
+        assert_eq!(host["CapDrop"].to_string(), r#"["ALL"]"#, "{service}");
+        assert!(host["CapAdd"].as_array().is_none_or(Vec::is_empty), "{service}");
+        assert!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{service}");
+        for limit in ["Memory", "NanoCpus", "PidsLimit"] {
+            assert!(host[limit].as_u64() > Some(0), "{service}: {limit}");
+        }
+        let restarts = if service == "certs" { "no" } else { "unless-stopped" };
+        assert_eq!(host["RestartPolicy"]["Name"], restarts, "{service}");
+        let networks: Vec<_> = seen["NetworkSettings"]["Networks"].as_object().unwrap().keys().cloned().collect();
+        let network = |name: &str| format!("{}_{name}", project.name());
+        match service {
+            "certs" => assert_eq!(networks, ["none"]),
+            "rest-gateway" => assert_eq!(networks, [network("cluster"), network("outside")]),
+            _ => assert_eq!(networks, [network("cluster")]),
+        }
+        let published = published(&seen);
+        assert_eq!(published.len(), usize::from(service == "rest-gateway"), "{service}: {published:?}");
+        assert!(published.iter().all(|address| address == "127.0.0.1"), "{service}: {published:?}");
+        // The identities are for reading.
+        let mounts = seen["Mounts"].as_array().unwrap();
+        let identities = mounts.iter().find(|mount| mount["Destination"] == "/opt/tidemill/conf/tls").unwrap();
+        assert_eq!(identities["RW"], service == "certs", "{service}");
+        let rest = mounts.iter().any(|mount| mount["Destination"] == "/run/secrets/rest-password");
+        assert_eq!(rest, ["certs", "rest-gateway"].contains(&service), "{service}");
+    }
+    let cluster: Value =
+        serde_json::from_str(&docker(&["network", "inspect", &format!("{}_cluster", project.name())])).unwrap();
+    assert_eq!(cluster[0]["Internal"], true);
+    // Nothing in the image could run anything else.
+    for program in ["/bin/sh", "/bin/bash", "/bin/busybox", "/usr/bin/dpkg", "/usr/bin/apt-get"] {
+        let target = format!("{}:{program}", project.container("jobmanager"));
+        let copied = std::process::Command::new("docker").args(["cp", &target, "-"]).output().unwrap();
+        assert!(!copied.status.success(), "{program} is in the image");
+    }
+}
+
+/// The host's addresses behind which ports of the container are.
+fn published(seen: &Value) -> Vec<String> {
+    let ports = seen["NetworkSettings"]["Ports"].as_object().cloned().unwrap_or_default();
+    let bindings = ports.values().filter_map(Value::as_array).flatten();
+    bindings.map(|binding| binding["HostIp"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn no_password_is_in_an_environment_in_an_image_in_what_the_engine_tells_or_in_a_log() {
+    let Some(mut project) = Project::up("secrets").await else { return };
+    project.set("ROTATE_EVERY", "1s");
+    project.compose(&["--profile", "rotate", "up", "-d", "rotate"]);
+    project.runs_a_job("secret").await;
+    // A password that does not fit gets an answer, too.
+    let wrong = ["run", "--rm", "-T", "certs", "tls", "init", "--dir", "conf/tls", "--keep-existing"];
+    let refused = project.try_compose(&[&wrong[..], &["--password-dir", "/opt/tidemill/conf"]].concat());
+    assert!(!refused.status.success());
+
+    let mut seen = vec![
+        ("the log", project.compose(&["--profile", "rotate", "logs", "--no-color"])),
+        ("the refusal", String::from_utf8_lossy(&refused.stderr).into_owned()),
+    ];
+    for service in SERVERS.iter().chain(&["certs", "rotate"]) {
+        for container in project.containers(service) {
+            let inspected = inspect(&container);
+            let image = inspected["Image"].as_str().unwrap();
+            seen.push(("the image's history", docker(&["history", "--no-trunc", image])));
+            seen.push(("the image", docker(&["inspect", image])));
+            // The environment is in it as well.
+            seen.push(("the container", inspected.to_string()));
+        }
+    }
+    assert!(seen[0].1.contains("replacement 1"), "{}", seen[0].1);
+    let secrets = project.secrets();
+    for name in ["internal-password", "rest-password", "rest-ca-password"] {
+        let password = fs::read_to_string(secrets.join(name)).unwrap();
+        for (place, text) in &seen {
+            assert!(!text.contains(password.trim()), "{name} is in {place}");
+        }
+    }
+}
