@@ -47,6 +47,7 @@ RUN mkdir -p /programs \
  && mkdir -p /skeleton/conf/tls /skeleton/data && cp docker/config.yaml /skeleton/conf/
 
 FROM ${RUNTIME_IMAGE}
+ARG RUNTIME_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Tidemill" \
@@ -54,7 +55,7 @@ LABEL org.opencontainers.image.title="Tidemill" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="gcr.io/distroless/cc-debian12:nonroot"
+      org.opencontainers.image.base.name="${RUNTIME_IMAGE}"
 COPY --from=programs /programs/ /usr/local/bin/
 # Volumes begin as copies of these, and so belong to whom the programs run as.
 COPY --from=programs --chown=65532:65532 /skeleton/ /opt/tidemill/

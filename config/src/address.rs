@@ -28,8 +28,8 @@ pub async fn bind_address(
     found.map_err(|error| ConfigError::Unresolvable { key: host.key(), host: name, error })
 }
 
-/// The name under which others reach a process that listens as `bind_host` says: what `host` says, else `localhost` for
-/// one that listens on loopback, else the machine's host name, which in a container others resolve as well.
+/// The name under which others reach a process that listens as `bind_host` says: what `host` says, else that very address
+/// or name, else, for one that listens everywhere, the machine's host name, which in a container others resolve as well.
 ///
 /// # Errors
 /// A value of the wrong form, or a machine without a name.
@@ -42,10 +42,8 @@ pub fn own_host(
         return Ok(host);
     }
     let listens_on = configuration.get(bind_host)?;
-    let is_loopback =
-        listens_on.parse::<IpAddr>().map_or(listens_on.eq_ignore_ascii_case("localhost"), |ip| ip.is_loopback());
-    if is_loopback {
-        return Ok("localhost".to_owned());
+    if !listens_on.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+        return Ok(listens_on);
     }
     let name = fs::read_to_string(HOST_NAME).unwrap_or_default();
     match name.trim() {
@@ -107,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn who_listens_beyond_loopback_is_known_by_the_machines_name() {
+    fn who_listens_everywhere_is_known_by_the_machines_name() {
         let own = |pairs: &[(&str, &str)]| {
             let configuration = Configuration::from_pairs(pairs.iter().copied()).unwrap();
             own_host(&configuration, &options::TASKMANAGER_HOST, &options::TASKMANAGER_BIND_HOST).unwrap()
         };
         assert_eq!(own(&[]), "localhost");
-        assert_eq!(own(&[("taskmanager.bind-host", "127.0.0.7")]), "localhost");
+        assert_eq!(own(&[("taskmanager.bind-host", "192.0.2.7")]), "192.0.2.7");
         let machine = fs::read_to_string(HOST_NAME).unwrap();
         assert_eq!(own(&[("taskmanager.bind-host", "0.0.0.0")]), machine.trim());
         assert_eq!(own(&[("taskmanager.bind-host", "0.0.0.0"), ("taskmanager.host", "tm-1")]), "tm-1");

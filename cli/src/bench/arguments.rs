@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     pub(super) out: PathBuf,
     /// Run the jobs on the cluster of --config-dir or --rest-url, as it is configured, instead of clusters of our own
     /// (to which -D applies). Its transport, policy and rotation are whatever they are there: the report calls them what
-    /// is asked for here, and marks when its certificates did change
+    /// is asked for here, and marks when its certificates did change (at most once per heartbeat.interval)
     #[arg(long)]
     pub(super) existing_cluster: bool,
     #[command(flatten)]

@@ -16,7 +16,8 @@ use crate::rest::{RestClient, RestError, is_final};
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     pub(super) task_managers: BTreeMap<String, Series>,
-    /// When a TaskManager took new certificates, milliseconds since the epoch; empty where nobody asked.
+    /// When a TaskManager took new certificates, milliseconds since the epoch, at most once per heartbeat; empty where
+    /// nobody asked.
     pub(super) rotations: Vec<i64>,
 }
 
@@ -25,7 +26,7 @@ pub(super) struct Watched {
 pub(super) enum Rotated {
     /// We do, and know when.
     ByUs,
-    /// Somebody else: the cluster is asked, twice a second.
+    /// Somebody else: a TaskManager is asked, twice a second.
     ByOthers,
 }
 
@@ -59,7 +60,7 @@ async fn watch(
         ticks.tick().await;
         looks += 1;
         if rotated == Rotated::ByOthers && looks.is_multiple_of(LOOKS_PER_ROTATION_LOOK) {
-            watched.rotations.extend(last_reload(client).await?);
+            watched.rotations.extend(last_reload(client, ids.first()).await?);
         }
         for id in &ids {
             let usage = match client.get::<ProcessUsage>(&format!("/v1/taskmanagers/{id}/usage")).await {
@@ -88,14 +89,16 @@ async fn watch(
     Ok(watched)
 }
 
-/// When the first of the TaskManagers has taken its certificates; `None` in the middle of a rotation, say.
-async fn last_reload(client: &RestClient) -> anyhow::Result<Option<i64>> {
+/// When a TaskManager has taken the certificates that it last reported; it reports with its heartbeats. `None` in the
+/// middle of a rotation, say.
+async fn last_reload(client: &RestClient, id: Option<&String>) -> anyhow::Result<Option<i64>> {
     let report: TlsReport = match client.get("/v1/tls").await {
         Ok(report) => report,
         Err(error) if error.may_pass() => return Ok(None),
         Err(error) => return Err(error).context("the cluster's TLS"),
     };
-    let mut endpoints = report.processes.into_iter().flat_map(|process| process.endpoints);
+    let of_it = report.processes.into_iter().filter(|process| Some(&process.id) == id);
+    let mut endpoints = of_it.flat_map(|process| process.endpoints);
     let data = endpoints.find(|endpoint| endpoint.endpoint == "data");
     Ok(data.and_then(|data| data.bundle).map(|bundle| bundle.last_reload))
 }

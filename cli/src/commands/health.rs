@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use config::options::{
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use super::connection::setting;
 use crate::cluster::Role;
-use crate::probe::{Kind, PROBE_TIMEOUT, hear};
+use crate::probe::{Kind, hear};
 use crate::rest::RestClient;
 
 #[derive(Debug, clap::Args)]
@@ -36,8 +37,8 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let configuration = Configuration::load(&arguments.config_dir, &arguments.settings)?;
     let role = arguments.role;
-    let looked = timeout(PROBE_TIMEOUT, look(role, &configuration)).await;
-    let healthy = looked.with_context(|| format!("no answer within {PROBE_TIMEOUT:?}")).and_then(|looked| looked);
+    let looked = timeout(PATIENCE, look(role, &configuration)).await;
+    let healthy = looked.with_context(|| format!("no answer within {PATIENCE:?}")).and_then(|looked| looked);
     healthy.with_context(|| format!("{} is not healthy", role.name())).map(|()| ExitCode::SUCCESS)
 }
 
@@ -60,6 +61,9 @@ async fn look(role: Role, configuration: &Configuration) -> anyhow::Result<()> {
     let mut connection = connector.connect(&address.ip().to_string(), address.port()).await?;
     Ok(hear(kind, &mut connection).await?)
 }
+
+/// Less than the 5 s after which docker-compose.yml has a check killed, so that it says why, and ends in its own time.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Where somebody who listens at `address` is reached from the same machine.
 fn local(address: SocketAddr) -> SocketAddr {

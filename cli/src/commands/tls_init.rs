@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
+
 use super::output::say;
 use crate::rotation::{
-    FileSet, InternalBundle, Kept, LOOPBACK, Passwords, RestBundle, Validity, create_dir, create_files, internal_files,
-    rest_files,
+    FileSet, InternalBundle, Kept, LOOPBACK, Passwords, RestBundle, Validity, create_dir, create_together,
+    internal_files, rest_files,
 };
 
 /// The file with the CA of the REST endpoint, for curl.
@@ -46,7 +48,11 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let passwords = arguments.password_dir.as_deref();
     if arguments.keep_existing && Kept::is_any_in(&arguments.dir) {
-        let kept = Kept::open(&arguments.dir, &Passwords::read(passwords.unwrap_or(&arguments.dir))?)?;
+        let passwords = Passwords::read(passwords.unwrap_or(&arguments.dir))?;
+        let kept = Kept::open(&arguments.dir, &passwords).with_context(|| {
+            let directory = arguments.dir.display();
+            format!("what is in {directory} is not complete and is left alone: restore it, or remove it to have it made anew")
+        })?;
         let (internal, rest) = kept.fingerprints();
         say(format_args!("kept what is in {}: internal {internal}, rest {rest}", arguments.dir.display()))?;
         return Ok(ExitCode::SUCCESS);
@@ -93,7 +99,7 @@ pub(super) fn make(
         let hosts = LOOPBACK.into_iter().map(str::to_owned).chain(hosts.iter().cloned()).collect();
         files.extend(rest_files(&passwords, beside, hosts, validity)?);
     }
-    create_files(&directory, &files)?;
+    create_together(&directory, &files)?;
     Ok(directory)
 }
 

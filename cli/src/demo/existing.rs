@@ -1,14 +1,16 @@
 //! The demo's job on a cluster that is there already: what became of its rows, and of everybody's connections meanwhile.
 
-use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use std::{fmt, io};
 
 use anyhow::Context;
 use engine::batch;
 use rest_gateway::dto::{JobDetails, ProcessTls, SubmitSql, TlsReport};
 use serde::Serialize;
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
 
 use super::Arguments;
 use super::ending::{delivered, job_report};
@@ -24,17 +26,31 @@ use crate::commands::local::EXIT_INTERRUPTED;
 use crate::commands::output::{note, say};
 use crate::commands::table::{Table, count};
 use crate::probe::Kind;
+use crate::rest::RestClient;
 
 /// Runs the job with its files in a new directory below `shared`, which is removed unless something is wrong.
 pub(super) async fn run(arguments: &Arguments, shared: &Path) -> anyhow::Result<ExitCode> {
     let mut interrupt = Interrupt::new()?;
-    let shared = shared.canonicalize().with_context(|| format!("cannot use {}", shared.display()))?;
-    let scratch = tempfile::Builder::new().prefix("demo-").tempdir_in(&shared);
-    let scratch = scratch.with_context(|| format!("cannot use {}", shared.display()))?;
-    let report = tokio::select! {
-        report = play(arguments, scratch.path()) => report?,
-        () = interrupt.received() => {
-            note("interrupted; the job goes on until it is canceled");
+    let client = arguments.connection.client().await?;
+    let (place, data) = (shared.to_owned(), arguments.data.clone());
+    let prepared = spawn_blocking(move || prepare(&place, data.as_deref())).await?;
+    let (scratch, job) = prepared.with_context(|| format!("cannot use {}", shared.display()))?;
+    let mut submitted = None;
+    let outcome = tokio::select! {
+        outcome = play(arguments, &client, &job, &mut submitted) => Some(outcome),
+        () = interrupt.received() => None,
+    };
+    // Its files are its own for as long as it runs.
+    if let (Some(id), None | Some(Err(_))) = (&submitted, &outcome)
+        && let Err(error) = client.cancel(id).await
+    {
+        note(format_args!("job {id} cannot be canceled: {error}"));
+    }
+    let report = match outcome {
+        Some(Ok(report)) => report,
+        Some(Err(error)) => return Err(error.context(format!("everything is left in {}", scratch.keep().display()))),
+        None => {
+            note(format_args!("interrupted; everything is left in {}", scratch.keep().display()));
             return Ok(ExitCode::from(EXIT_INTERRUPTED));
         }
     };
@@ -47,27 +63,37 @@ pub(super) async fn run(arguments: &Arguments, shared: &Path) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-async fn play(arguments: &Arguments, directory: &Path) -> anyhow::Result<Report> {
-    let job = Job::prepare(directory, arguments.data.as_deref()).context("cannot use the data")?;
+/// A directory of the job's own below `shared`, with its data.
+fn prepare(shared: &Path, data: Option<&Path>) -> io::Result<(TempDir, Job)> {
+    let scratch = tempfile::Builder::new().prefix("demo-").tempdir_in(shared.canonicalize()?)?;
+    let job = Job::prepare(scratch.path(), data)?;
+    Ok((scratch, job))
+}
+
+async fn play(
+    arguments: &Arguments,
+    client: &RestClient,
+    job: &Job,
+    submitted: &mut Option<String>,
+) -> anyhow::Result<Report> {
     note("running the query by plain DataFusion, to know the answer");
     let oracle = batch::run(&job.sql(None)).await?;
     let pace = rows_per_second(oracle.rows_in, arguments.seconds)?;
-    let client = arguments.connection.client().await?;
     let before = client.get::<TlsReport>(TLS).await?.processes;
     let submission =
         SubmitSql { sql: job.sql(Some(pace)), name: Some(JOB_NAME.to_owned()), parallelism: Some(PARALLELISM) };
-    let id = client.submit(&submission).await?.jobid;
+    let id = submitted.insert(client.submit(&submission).await?.jobid).clone();
     note(format_args!("job {id} at {}", client.url()));
 
     let mut incidents = Incidents::default();
     let mut progress = Progress::new(oracle.rows_in, arguments.seconds);
     let in_time = Duration::from_secs(arguments.seconds) + JOB_GRACE;
     let show = |details: &JobDetails| progress.show(delivered(details), None);
-    let details = follow(&client, &id, in_time, show, &mut incidents).await;
+    let details = follow(client, &id, in_time, show, &mut incidents).await;
     progress.finish();
-    let after = last_reports(&client, before.len(), &mut incidents).await;
-    let rows = compare(&job, oracle, &mut incidents).await?;
-    let job = job_report(&client, &id, details, rows, &mut incidents).await;
+    let after = last_reports(client, before.len(), &mut incidents).await;
+    let rows = compare(job, oracle, &mut incidents).await?;
+    let job = job_report(client, &id, details, rows, &mut incidents).await;
     Ok(Report::new(job, &before, &after, incidents))
 }
 

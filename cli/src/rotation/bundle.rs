@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use rustls_pki_types::CertificateDer;
 use tls_common::Secret;
 
 use super::{Authority, FileSet, Identity, RotationError, Validity, keystore, truststore};
@@ -20,6 +21,8 @@ pub struct InternalBundle {
     identities: VecDeque<Identity>,
     /// Index of the current identity.
     current: usize,
+    /// What a bundle before this one trusted, and for how many steps that goes on.
+    inherited: (Vec<CertificateDer<'static>>, usize),
 }
 
 impl InternalBundle {
@@ -27,12 +30,20 @@ impl InternalBundle {
     pub fn new(window: usize, validity: Validity) -> Result<Self, RotationError> {
         let identities = (0..=window).map(|_| Identity::self_signed(COMMON_NAME, validity));
         let identities = identities.collect::<Result<VecDeque<_>, _>>()?;
-        Ok(Self { window, validity, identities, current: 0 })
+        Ok(Self { window, validity, identities, current: 0, inherited: (Vec::new(), 0) })
     }
 
-    /// The bundle at the step whose pair is `identity`, the coming ones made anew.
-    pub(super) fn resume(identity: Identity, window: usize, validity: Validity) -> Result<Self, RotationError> {
+    /// The bundle at the step whose pair is `identity`, the coming ones made anew. What was `trusted` until now stays so
+    /// for as many steps as the window has: somebody may still present the pair before.
+    pub(super) fn resume(
+        identity: Identity,
+        trusted: Vec<CertificateDer<'static>>,
+        window: usize,
+        validity: Validity,
+    ) -> Result<Self, RotationError> {
         let mut bundle = Self::new(window, validity)?;
+        bundle.inherited = (trusted, window);
+        bundle.inherited.0.retain(|certificate| certificate != identity.certificate());
         bundle.identities[0] = identity;
         Ok(bundle)
     }
@@ -40,6 +51,10 @@ impl InternalBundle {
     /// Goes on to the next step.
     pub fn advance(&mut self) -> Result<(), RotationError> {
         self.identities.push_back(Identity::self_signed(COMMON_NAME, self.validity)?);
+        match &mut self.inherited {
+            (certificates, 0) => certificates.clear(),
+            (_, steps) => *steps -= 1,
+        }
         if self.current == self.window {
             self.identities.pop_front();
         } else {
@@ -60,7 +75,7 @@ impl InternalBundle {
 
     /// This step's files without the password.
     pub(super) fn stores(&self, password: &Secret) -> Result<FileSet, RotationError> {
-        let certificates = self.identities.iter().map(Identity::certificate);
+        let certificates = self.identities.iter().map(Identity::certificate).chain(&self.inherited.0);
         Ok(FileSet::from([
             (INTERNAL_KEYSTORE.to_owned(), keystore(COMMON_NAME, self.identity(), password)?),
             (INTERNAL_TRUSTSTORE.to_owned(), truststore(COMMON_NAME, certificates, password)?),
@@ -102,8 +117,7 @@ impl RestBundle {
     }
 
     /// The bundle at the step whose server certificate is `leaf`, with the CA as it is; it stays.
-    pub(super) fn resume(authority: Authority, leaf: Identity, validity: Validity) -> Self {
-        let hosts = leaf.hosts();
+    pub(super) fn resume(authority: Authority, leaf: Identity, hosts: Vec<String>, validity: Validity) -> Self {
         Self { hosts, validity, ca_every: 0, authorities: VecDeque::from([authority]), current: 0, leaf, step: 0 }
     }
 

@@ -10,7 +10,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -140,16 +140,20 @@ impl Directory {
         fs::remove_dir_all(&projected).map_err(at(&projected))
     }
 
-    /// Turns the visible files into symlinks into `..data`, each by one rename.
+    /// Turns the visible files into symlinks into `..data`, each by one rename. Who was killed at it before has left some
+    /// of them plain.
     fn make_projected(&mut self) -> Result<(), RotationError> {
-        if self.projected.is_some() {
+        let target = |name: &str| Path::new(DATA).join(name);
+        let is_plain = |name: &&String| fs::read_link(self.path.join(name)).map_or(true, |link| link != target(name));
+        let plain: Vec<String> = self.files.keys().filter(is_plain).cloned().collect();
+        if plain.is_empty() {
             return Ok(());
         }
         let files = self.files.clone();
         self.swap(&files)?;
-        for name in files.keys() {
-            let (link, visible) = (self.path.join(format!(".{name}{TMP}")), self.path.join(name));
-            symlink(Path::new(DATA).join(name), &link).map_err(at(&link))?;
+        for name in plain {
+            let (link, visible) = (self.path.join(format!(".{name}{TMP}")), self.path.join(&name));
+            symlink(target(&name), &link).map_err(at(&link))?;
             fs::rename(&link, &visible).map_err(at(&visible))?;
         }
         Ok(())
@@ -163,13 +167,15 @@ impl Directory {
         let fresh = self.path.join(&name);
         create_dir(&fresh)?;
         create_files(&fresh, files)?;
+        sync(&fresh)?;
         let (link, data) = (self.path.join(DATA_TMP), self.path.join(DATA));
         symlink(&name, &link).map_err(at(&link))?;
         fs::rename(&link, &data).map_err(at(&data))?;
-        match self.projected.replace(fresh) {
-            Some(old) => fs::remove_dir_all(&old).map_err(at(&old)),
-            None => Ok(()),
+        if let Some(old) = self.projected.replace(fresh) {
+            // The new files are in force, whatever becomes of the old ones; who opens the directory next sweeps them away.
+            let _ = fs::remove_dir_all(old);
         }
+        Ok(())
     }
 
     fn rename_over(&self, temporary: &Path, name: &str, bytes: &[u8]) -> Result<(), RotationError> {
@@ -181,11 +187,37 @@ impl Directory {
 
 /// Writes `files` (mode 0600) into an existing directory. If one of them exists already, nothing is written.
 pub(crate) fn create_files(directory: &Path, files: &FileSet) -> Result<(), RotationError> {
-    let mut paths = files.keys().map(|name| directory.join(name));
-    if let Some(existing) = paths.find(|path| path.symlink_metadata().is_ok()) {
-        return Err(at(&existing)(io::Error::new(io::ErrorKind::AlreadyExists, "it exists; nothing was written")));
-    }
+    refuse_existing(directory, files)?;
     files.iter().try_for_each(|(name, bytes)| write_new(&directory.join(name), bytes))
+}
+
+/// As [`create_files`], for files that make sense together only: all of them are on disk before the first has its name.
+pub(crate) fn create_together(directory: &Path, files: &FileSet) -> Result<(), RotationError> {
+    refuse_existing(directory, files)?;
+    let fresh = directory.join(format!("..new.{}", std::process::id()));
+    create_dir(&fresh)?;
+    create_files(&fresh, files)?;
+    for name in files.keys() {
+        let visible = directory.join(name);
+        fs::rename(fresh.join(name), &visible).map_err(at(&visible))?;
+    }
+    fs::remove_dir(&fresh).map_err(at(&fresh))?;
+    sync(directory)
+}
+
+fn refuse_existing(directory: &Path, files: &FileSet) -> Result<(), RotationError> {
+    let mut paths = files.keys().map(|name| directory.join(name));
+    match paths.find(|path| path.symlink_metadata().is_ok()) {
+        None => Ok(()),
+        Some(existing) => {
+            Err(at(&existing)(io::Error::new(io::ErrorKind::AlreadyExists, "it exists; nothing was written")))
+        }
+    }
+}
+
+/// Makes the names in a directory survive a loss of power.
+fn sync(directory: &Path) -> Result<(), RotationError> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(at(directory))
 }
 
 /// Creates a directory (and its parents) that only its owner may enter. One that exists stays as it is.
@@ -196,7 +228,7 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), RotationError> {
 /// Writes a file that must not exist yet and that only its owner may read.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), RotationError> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(bytes)).map_err(at(path))
+    file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data())).map_err(at(path))
 }
 
 fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), RotationError> {

@@ -87,6 +87,12 @@ impl Identity {
         names.value.general_names.iter().filter_map(host).collect()
     }
 
+    /// Of the leaf's subject.
+    pub(super) fn common_name(&self) -> Option<String> {
+        let (_, certificate) = parse_x509_certificate(self.certificate()).ok()?;
+        certificate.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
+    }
+
     pub(super) fn key_pkcs8(&self) -> &[u8] {
         &self.key_pkcs8
     }

@@ -32,7 +32,7 @@ impl Passwords {
         Self { internal: random_password(), rest: random_password(), rest_ca: random_password() }
     }
 
-    /// The first lines of the files `internal-password`, `rest-password` and `rest-ca-password` in `directory`.
+    /// What the files `internal-password`, `rest-password` and `rest-ca-password` in `directory` hold, a line each.
     ///
     /// # Errors
     /// One that cannot be read, or is empty.
@@ -42,12 +42,13 @@ impl Passwords {
     }
 }
 
-/// The first line of a file, as `keytool -storepass:file` takes it.
+/// One line: keytool would take the first of several, and the servers all of them.
 fn password(path: &Path) -> Result<Secret, RotationError> {
     let text = fs::read_to_string(path).map(Secret::new).map_err(unread(path))?;
-    match text.expose().lines().next() {
-        Some(line) if !line.is_empty() => Ok(Secret::new(line.to_owned())),
-        _ => Err(RotationError::Unusable { path: path.to_owned(), reason: "its first line is empty".to_owned() }),
+    let mut lines = text.expose().lines();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) if !line.is_empty() => Ok(Secret::new(line.to_owned())),
+        _ => Err(unusable(path, "a password is one line that is not empty")),
     }
 }
 
@@ -82,7 +83,11 @@ pub(crate) fn rest_files(
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(super) internal: Identity,
+    /// For internal connections.
+    pub(super) trusted: Vec<CertificateDer<'static>>,
     pub(super) rest: Identity,
+    /// That the REST certificate is for.
+    pub(super) hosts: Vec<String>,
     pub(super) authority: Authority,
 }
 
@@ -103,10 +108,21 @@ impl Kept {
         let internal = key(INTERNAL_KEYSTORE, &passwords.internal)?;
         let trusted = trust(INTERNAL_TRUSTSTORE, &passwords.internal)?;
         contains(path(INTERNAL_TRUSTSTORE), &trusted, internal.certificate())?;
-        let authority = Authority::kept(CA_NAME, &key(REST_CA, &passwords.rest_ca)?)?;
-        let trusted = trust(REST_TRUSTSTORE, &passwords.rest)?;
-        contains(path(REST_TRUSTSTORE), &trusted, authority.certificate())?;
-        Ok(Self { internal, rest: key(REST_KEYSTORE, &passwords.rest)?, authority })
+        let rest = key(REST_KEYSTORE, &passwords.rest)?;
+        let hosts = rest.hosts();
+        if hosts.is_empty() {
+            return Err(unusable(&path(REST_KEYSTORE), "its certificate is for no host"));
+        }
+        let authority = key(REST_CA, &passwords.rest_ca)?;
+        if rest.chain().last() != Some(authority.certificate()) || authority.common_name() != Some(CA_NAME.to_owned()) {
+            return Err(unusable(&path(REST_CA), "it has not signed the certificate beside it"));
+        }
+        let authority = Authority::kept(CA_NAME, &authority)?;
+        contains(path(REST_TRUSTSTORE), &trust(REST_TRUSTSTORE, &passwords.rest)?, authority.certificate())?;
+        if read(&path(REST_CA_PEM))? != authority.pem().into_bytes() {
+            return Err(unusable(&path(REST_CA_PEM), "it is not the CA of the certificate beside it"));
+        }
+        Ok(Self { internal, trusted, rest, hosts, authority })
     }
 
     /// SHA-256 of the certificates, internal and REST.
@@ -134,8 +150,14 @@ fn contains(
     if trusted.contains(certificate) {
         return Ok(());
     }
-    let reason = "it does not trust the keystore beside it; only what `tidemill tls init` has made can be used here";
-    Err(RotationError::Unusable { path, reason: reason.to_owned() })
+    Err(unusable(
+        &path,
+        "it does not trust the keystore beside it; only what `tidemill tls init` has made can be used here",
+    ))
+}
+
+fn unusable(path: &Path, reason: &str) -> RotationError {
+    RotationError::Unusable { path: path.to_owned(), reason: reason.to_owned() }
 }
 
 /// What is replaced at a renewal.

@@ -23,7 +23,7 @@ mod store;
 
 pub use bundle::{InternalBundle, RestBundle};
 pub use directory::{Directory, FileSet, Way};
-pub(crate) use directory::{create_dir, create_files};
+pub(crate) use directory::{create_dir, create_together};
 pub use identity::{Authority, Identity, Validity};
 pub(crate) use kept::{Kept, Passwords, internal_files, rest_files};
 pub(crate) use renewer::{Renewed, Renewer};

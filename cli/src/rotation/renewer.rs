@@ -39,8 +39,8 @@ impl Renewer {
         let lock = lock(directory)?;
         let kept = Kept::open(directory, &passwords)?;
         Ok(Self {
-            internal: InternalBundle::resume(kept.internal, RotatorOptions::default().window, validity)?,
-            rest: RestBundle::resume(kept.authority, kept.rest, validity),
+            internal: InternalBundle::resume(kept.internal, kept.trusted, RotatorOptions::default().window, validity)?,
+            rest: RestBundle::resume(kept.authority, kept.rest, kept.hosts, validity),
             passwords,
             directory: Directory::open(directory, &FILES)?,
             announced: false,
@@ -51,7 +51,7 @@ impl Renewer {
     /// Goes on by one step.
     ///
     /// # Errors
-    /// What is on disk is as it was, unless the error names `..data` itself.
+    /// What is on disk is as it was.
     pub(crate) fn renew(&mut self) -> Result<Renewed, RotationError> {
         if self.announced {
             self.internal.advance()?;
@@ -93,7 +93,7 @@ mod tests {
     use p12_keystore::Pkcs12Archive;
 
     use super::*;
-    use crate::rotation::{create_files, internal_files, rest_files};
+    use crate::rotation::{create_together, internal_files, rest_files};
 
     const VALIDITY: Validity = Validity::days(1);
     const HOSTS: [&str; 3] = ["gateway.example.org", "127.0.0.1", "::1"];
@@ -106,8 +106,8 @@ mod tests {
         }
         let passwords = passwords(secrets.path());
         let hosts = HOSTS.map(str::to_owned).into();
-        create_files(directory.path(), &internal_files(&passwords, false, VALIDITY).unwrap()).unwrap();
-        create_files(directory.path(), &rest_files(&passwords, false, hosts, VALIDITY).unwrap()).unwrap();
+        create_together(directory.path(), &internal_files(&passwords, false, VALIDITY).unwrap()).unwrap();
+        create_together(directory.path(), &rest_files(&passwords, false, hosts, VALIDITY).unwrap()).unwrap();
         (directory, secrets)
     }
 
@@ -129,6 +129,7 @@ mod tests {
     fn whoever_is_one_step_apart_trusts_the_other_also_after_a_new_start() {
         let (directory, secrets) = made();
         let mut trusted_before = trusted(directory.path());
+        let mut presented_before = None;
         for _ in 0..3 {
             let mut renewer = Renewer::open(directory.path(), passwords(secrets.path()), VALIDITY).unwrap();
             for step in 0..3 {
@@ -139,6 +140,8 @@ mod tests {
                 let presented = kept.internal.certificate().to_vec();
                 assert!(trusted_before.contains(&presented), "step {step} was not announced");
                 trusted_before = trusted(directory.path());
+                let before = presented_before.replace(presented);
+                assert!(before.is_none_or(|before| trusted_before.contains(&before)), "forgotten at step {step}");
             }
         }
     }
@@ -176,6 +179,30 @@ mod tests {
     }
 
     #[test]
+    fn a_renewer_that_was_killed_at_its_first_swap_leaves_nothing_behind_the_visible_files() {
+        for linked in 0..=FILES.len() {
+            let (directory, secrets) = made();
+            let path = directory.path();
+            // As after the first swap, with so many of the links made.
+            fs::create_dir(path.join("..1")).unwrap();
+            for name in FILES {
+                fs::copy(path.join(name), path.join("..1").join(name)).unwrap();
+            }
+            symlink("..1", path.join("..data")).unwrap();
+            for name in &FILES[..linked] {
+                fs::remove_file(path.join(name)).unwrap();
+                symlink(Path::new("..data").join(name), path.join(name)).unwrap();
+            }
+            let mut renewer = Renewer::open(path, passwords(secrets.path()), VALIDITY).unwrap();
+            (0..2).for_each(|_| drop(renewer.renew().unwrap()));
+            for name in FILES {
+                let visible = fs::read(path.join(name)).unwrap();
+                assert_eq!(visible, fs::read(path.join("..data").join(name)).unwrap(), "{name}, {linked} links");
+            }
+        }
+    }
+
+    #[test]
     fn there_is_one_renewer_at_a_time() {
         let (directory, secrets) = made();
         let _first = Renewer::open(directory.path(), passwords(secrets.path()), VALIDITY).unwrap();
@@ -188,14 +215,18 @@ mod tests {
         let (directory, secrets) = made();
         let open = || Kept::open(directory.path(), &passwords(secrets.path())).map(drop).map_err(|e| e.to_string());
         fs::write(secrets.path().join("rest-password"), "another\n").unwrap();
-        assert!(open().unwrap_err().contains("rest.truststore.p12"));
+        assert!(open().unwrap_err().contains("rest.keystore.p12"));
         fs::write(secrets.path().join("rest-password"), "secret of rest-password\n").unwrap();
+        fs::write(directory.path().join("rest-ca.pem"), "").unwrap();
+        assert!(open().unwrap_err().contains("rest-ca.pem"));
         let (other, _) = made();
+        fs::copy(other.path().join("rest-ca.p12"), directory.path().join("rest-ca.p12")).unwrap();
+        assert!(open().unwrap_err().contains("has not signed the certificate beside it"));
         fs::copy(other.path().join("internal.keystore.p12"), directory.path().join("internal.keystore.p12")).unwrap();
         assert!(open().unwrap_err().contains("does not trust the keystore beside it"));
         fs::remove_file(directory.path().join("internal.keystore.p12")).unwrap();
         assert!(open().unwrap_err().contains("cannot read"));
-        fs::write(secrets.path().join("rest-password"), "\n").unwrap();
-        assert!(Passwords::read(secrets.path()).unwrap_err().to_string().contains("first line is empty"));
+        fs::write(secrets.path().join("rest-password"), "secret of rest-password\n\n").unwrap();
+        assert!(Passwords::read(secrets.path()).unwrap_err().to_string().contains("one line that is not empty"));
     }
 }

@@ -19,7 +19,7 @@ options! {
     SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout", default = "5 min", positive = true;
 
     /// Host name or address under which the other TaskManagers and the JobManager reach this TaskManager. Without it
-    /// `localhost` if it listens on loopback, else the machine's host name.
+    /// what `taskmanager.bind-host` says, or the machine's host name if that is every address.
     TASKMANAGER_HOST: String = "taskmanager.host";
     /// Address the TaskManager listens on, for RPC and data. Loopback unless told otherwise.
     TASKMANAGER_BIND_HOST: String = "taskmanager.bind-host", default = "localhost";

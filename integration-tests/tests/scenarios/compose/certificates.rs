@@ -1,5 +1,7 @@
 //! Identities that change under a running cluster.
 
+use std::fs;
+
 use integration_tests::eventually;
 
 use super::project::Project;
@@ -36,16 +38,30 @@ async fn a_job_is_exact_and_no_handshake_fails_while_both_identities_are_replace
 #[tokio::test]
 async fn certs_refuses_to_mend_or_overwrite_identities_that_are_not_complete() {
     let Some(project) = Project::new("incomplete").await else { return };
-    let init = ["run", "--rm", "-T", "certs"];
-    project.compose(&init);
-    let again = project.compose(&init);
-    assert!(again.contains("kept what is in"), "{again}");
+    project.compose(&["up", "certs"]);
+    let made = project.identities();
+    assert_eq!(made.len(), 6, "{:?}", made.keys());
     // Another password than the one that the stores were made with.
-    std::fs::write(project.secrets().join("internal-password"), "another\n").unwrap();
-    let refused = project.try_compose(&init);
+    let password = project.secrets().join("internal-password");
+    let right = fs::read(&password).unwrap();
+    fs::write(&password, "another\n").unwrap();
+    refuses(&project, &["internal.keystore.p12", "password", "left alone"]);
+    fs::write(&password, right).unwrap();
+    assert!(project.compose(&["run", "--rm", "-T", "certs"]).contains("kept what is in"));
+    assert_eq!(project.identities(), made);
+    // Half of an identity.
+    project.spoils_identity("rest.keystore.p12");
+    let left = project.identities();
+    refuses(&project, &["rest.keystore.p12", "restore it"]);
+    assert_eq!(project.identities(), left);
+}
+
+/// `certs` fails with all of these words.
+fn refuses(project: &Project, words: &[&str]) {
+    let refused = project.try_compose(&["run", "--rm", "-T", "certs"]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success(), "{said}");
-    assert!(said.contains("internal.keystore.p12") && said.contains("password"), "{said}");
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
 }
 
 /// How often the rotator says that it has replaced them.

@@ -30,19 +30,25 @@ async fn a_killed_task_manager_fails_the_job_with_the_cause_and_its_replacement_
 #[tokio::test]
 async fn a_task_manager_that_is_off_the_network_for_less_than_the_reconnect_time_costs_no_row() {
     let Some(project) = Project::up("disconnect").await else { return };
+    let before = project.has_task_managers(2).await;
     let id = project.starts(long("cut-off")).await;
     project.moves_rows(&id).await;
     let (network, container) = (format!("{}_cluster", project.name()), project.containers("taskmanager")[0].clone());
     docker(&["network", "disconnect", &network, &container]);
+    project.misses_one(SILENCE_MS).await;
     docker(&["network", "connect", &network, &container]);
     project.ends_exact(&id, long("cut-off")).await;
-    // On the same two TaskManagers: nobody was given up.
-    project.is_healthy(2).await;
+    // Nobody was given up.
+    assert_eq!(project.has_task_managers(2).await, before);
 }
+
+/// Some heartbeats; the JobManager gives up after 10 s, other TaskManagers as well.
+const SILENCE_MS: i64 = 3_000;
 
 #[tokio::test]
 async fn a_task_manager_that_comes_back_under_another_address_costs_no_row() {
     let Some(project) = Project::up("moved").await else { return };
+    let managers = project.has_task_managers(2).await;
     let id = project.starts(long("moved")).await;
     project.moves_rows(&id).await;
     let (network, container) = (format!("{}_cluster", project.name()), project.containers("taskmanager")[0].clone());
@@ -54,7 +60,8 @@ async fn a_task_manager_that_comes_back_under_another_address_costs_no_row() {
     docker(&["network", "connect", &network, &container]);
     assert_ne!(address(&container, &network), before);
     project.ends_exact(&id, long("moved")).await;
-    project.is_healthy(2).await;
+    assert_eq!(project.has_task_managers(2).await, managers);
+    assert!(project.reconnects(&managers) > 0, "no connection was lost: nothing was tried");
 }
 
 fn address(container: &str, network: &str) -> String {

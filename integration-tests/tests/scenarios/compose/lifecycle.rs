@@ -1,5 +1,7 @@
 //! Up, down, up again, and more or fewer of them.
 
+use std::fs;
+
 use serde_json::Value;
 
 use super::project::{Job, Project, SERVERS, inspect};
@@ -10,6 +12,28 @@ async fn from_nothing_one_command_brings_up_a_cluster_that_takes_a_job_from_curl
     assert_eq!(project.get("/v1/overview")["taskmanagers"], 2);
     assert_eq!(inspect(&project.container("certs"))["State"]["ExitCode"], 0);
     project.runs_a_job("first").await;
+    // A health check that would always say yes is none: nobody listens there.
+    let jobmanager = ["exec", "-T", "taskmanager", "tidemill", "health", "jobmanager"];
+    let unhealthy = project.try_compose(&jobmanager);
+    let said = String::from_utf8_lossy(&unhealthy.stderr);
+    assert!(!unhealthy.status.success() && said.contains("jobmanager is not healthy"), "{said}");
+}
+
+#[tokio::test]
+async fn the_benchmark_reports_the_shuffle_across_containers_and_when_it_was_rotated() {
+    let Some(mut project) = Project::up("bench").await else { return };
+    for (key, value) in [("BENCH_PRESET", "quick"), ("ROTATE_EVERY", "1s")] {
+        project.set(key, value);
+    }
+    let report = project.reports_to();
+    project.compose(&["--profile", "bench", "up", "-d", "rotate"]);
+    project.compose(&["--profile", "bench", "run", "--rm", "-T", "bench"]);
+    let json: Value = serde_json::from_slice(&fs::read(report.join("report.json")).unwrap()).unwrap();
+    let cell = &json["cells"][0];
+    assert!(cell["gib_per_second"]["median"].as_f64() > Some(0.0), "{json}");
+    assert!(cell["rotations"].as_u64() > Some(0), "{json}");
+    assert!(fs::read_to_string(report.join("report.md")).unwrap().contains("job TLS"));
+    assert!(fs::read_to_string(report.join("throughput.svg")).unwrap().contains("<svg"));
 }
 
 #[tokio::test]
@@ -17,7 +41,8 @@ async fn down_leaves_nothing_but_the_volumes_and_the_next_up_keeps_the_identitie
     let Some(project) = Project::up("again").await else { return };
     let before = fingerprints(&project.get("/v1/tls"));
     assert_eq!(before.len(), 5);
-    // Who is stopped in time has drained, and was not killed.
+    // Who is stopped in time has drained, and was not killed; a job is no reason to stay.
+    project.moves_rows(&project.starts(Job { name: "stopped", rows: 200_000, per_second: Some(1_000) }).await).await;
     project.compose(&["stop"]);
     for service in SERVERS {
         for container in project.containers(service) {

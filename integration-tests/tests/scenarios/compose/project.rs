@@ -1,9 +1,12 @@
 //! One cluster under a project name, a network, a port and volumes of its own. Nothing of it is left afterwards.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
+use std::{fs, io};
 
 use integration_tests::{Count, binary, eventually, tool};
 use serde_json::{Value, json};
@@ -25,6 +28,8 @@ struct Door {
     url: String,
     ca: PathBuf,
 }
+
+pub(super) const SECRETS: [&str; 3] = ["internal-password", "rest-password", "rest-ca-password"];
 
 pub(super) struct Project {
     name: String,
@@ -49,7 +54,7 @@ impl Project {
         let scratch = tempfile::tempdir().unwrap();
         let secrets = scratch.path().join("secrets");
         fs::create_dir(&secrets).unwrap();
-        for name in ["internal-password", "rest-password", "rest-ca-password"] {
+        for name in SECRETS {
             fs::write(secrets.join(name), format!("{}\n", tidemill::rotation::random_password().expose())).unwrap();
         }
         let environment = [
@@ -68,6 +73,23 @@ impl Project {
         project.compose(&["up", "-d"]);
         project.is_healthy(2).await;
         Some(project)
+    }
+
+    /// A directory for the benchmark's report, writable for everybody.
+    pub(super) fn reports_to(&mut self) -> PathBuf {
+        let directory = self.scratch.path().join("bench-report");
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
+        self.set("BENCH_REPORT", &directory.display().to_string());
+        directory
+    }
+
+    /// Another directory of passwords, each of them this text.
+    pub(super) fn other_secrets(&self, text: &str) -> String {
+        let directory = tempfile::tempdir_in(self.scratch.path()).unwrap().keep();
+        fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+        SECRETS.iter().for_each(|name| fs::write(directory.join(name), text).unwrap());
+        directory.display().to_string()
     }
 
     /// Another variable of docker-compose.yml.
@@ -121,9 +143,33 @@ impl Project {
         names
     }
 
+    /// The files of the volume with the identities, by their names.
+    pub(super) fn identities(&self) -> BTreeMap<String, Vec<u8>> {
+        let target = tempfile::tempdir_in(self.scratch.path()).unwrap();
+        let source = format!("{}:/opt/tidemill/conf/tls/.", self.container("certs"));
+        docker(&["cp", &source, target.path().to_str().unwrap()]);
+        let read = |entry: io::Result<fs::DirEntry>| {
+            let entry = entry.unwrap();
+            (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+        };
+        fs::read_dir(target.path()).unwrap().map(read).collect()
+    }
+
+    /// Empties a file of that volume.
+    pub(super) fn spoils_identity(&self, name: &str) {
+        let empty = self.scratch.path().join(name);
+        fs::write(&empty, "").unwrap();
+        let target = format!("{}:/opt/tidemill/conf/tls/{name}", self.container("certs"));
+        docker(&["cp", empty.to_str().unwrap(), &target]);
+    }
+
     /// The directory of its passwords.
     pub(super) fn secrets(&self) -> PathBuf {
         self.scratch.path().join("secrets")
+    }
+
+    pub(super) fn image(&self) -> String {
+        image()
     }
 
     pub(super) fn name(&self) -> &str {
@@ -213,6 +259,29 @@ impl Project {
         let data = format!("@{}", body.display());
         let answer = self.curl(&["--header", "content-type: application/json", "--data", &data], "/v1/jobs/sql")?;
         Ok(answer["jobid"].as_str().ok_or(answer.to_string())?.to_owned())
+    }
+
+    /// Connections of the data plane that were lost, or moved, and made anew, as all TaskManagers count them.
+    pub(super) fn reconnects(&self, task_managers: &[String]) -> u64 {
+        let usage = |id: &String| self.get(&format!("/v1/taskmanagers/{id}/usage"));
+        let lost = |usage: Value| {
+            let peers = usage["shuffle"]["peers"].as_object().cloned().unwrap_or_default();
+            peers.values().filter_map(|peer| peer["reconnects"].as_u64()).sum::<u64>()
+        };
+        task_managers.iter().map(usage).map(lost).sum()
+    }
+
+    /// Waits until the JobManager has heard nothing of one of its TaskManagers for `silence` milliseconds.
+    pub(super) async fn misses_one(&self, silence: i64) {
+        eventually("a TaskManager is silent", async || {
+            let answer = self.try_get("/v1/taskmanagers")?;
+            let heard = answer["taskmanagers"].as_array().unwrap().iter();
+            let heard: Vec<i64> = heard.filter_map(|manager| manager["timeSinceLastHeartbeat"].as_i64()).collect();
+            let (first, last) = (heard.iter().min().copied(), heard.iter().max().copied());
+            let apart = last.zip(first).map_or(0, |(last, first)| last - first);
+            if apart >= silence { Ok(()) } else { Err(answer.to_string()) }
+        })
+        .await;
     }
 
     /// Starts a job of so many rows, at this pace if any, and returns its id once it runs.
