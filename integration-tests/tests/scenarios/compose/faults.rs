@@ -2,7 +2,9 @@
 
 use integration_tests::eventually;
 
-use super::project::{Job, Project, docker, inspect};
+use super::engine::{docker, inspect};
+use super::jobs::Job;
+use super::project::Project;
 
 /// Paced so that it is in the middle of its rows when something happens, and for some seconds afterwards.
 fn long(name: &'static str) -> Job {

@@ -4,7 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::project::{Job, Project, SERVERS, inspect};
+use super::engine::inspect;
+use super::jobs::Job;
+use super::project::{Project, SERVERS};
 
 #[tokio::test]
 async fn from_nothing_one_command_brings_up_a_cluster_that_takes_a_job_from_curl_over_https() {

@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::project::{Project, SECRETS, SERVERS, docker, inspect};
+use super::engine::{docker, image, inspect};
+use super::project::{Project, SECRETS, SERVERS};
 
 /// Of the test's own image, whose program is not optimised: 184 MB. That of a release build has 130 MB.
 const IMAGE_BYTES_MOST: u64 = 200_000_000;
@@ -49,7 +50,7 @@ async fn no_container_is_root_writes_to_its_image_has_a_capability_or_is_reached
     let cluster: Value =
         serde_json::from_str(&docker(&["network", "inspect", &format!("{}_cluster", project.name())])).unwrap();
     assert_eq!(cluster[0]["Internal"], true);
-    let image: Value = serde_json::from_str(&docker(&["image", "inspect", &project.image()])).unwrap();
+    let image: Value = serde_json::from_str(&docker(&["image", "inspect", &image()])).unwrap();
     let labels = &image[0]["Config"]["Labels"];
     for label in ["title", "description", "licenses", "version", "revision", "base.name"] {
         assert!(labels[format!("org.opencontainers.image.{label}")].is_string(), "{label}: {labels}");

@@ -4,7 +4,9 @@
 //! `docker-compose`). The image is made of the binary that the tests were built with, unless `TIDEMILL_IMAGE` names one.
 
 mod certificates;
+mod engine;
 mod faults;
+mod jobs;
 mod lifecycle;
 mod lockdown;
 mod project;
