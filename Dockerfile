@@ -10,7 +10,8 @@
 ARG RUST_IMAGE=rust:1.95-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
-# The manifests, with empty crates behind them: all that dependencies depend on.
+# The manifests, with empty crates behind them: all that dependencies depend on. Modes are part of what a layer is known by,
+# and depend on the umask of whoever checked the files out.
 FROM ${RUST_IMAGE} AS manifests
 WORKDIR /src
 COPY . .
@@ -22,7 +23,8 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete && find . -mind
       for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/\1/p' "$manifest"); do \
         echo 'fn main() {}' > "$crate/benches/$bench.rs"; \
       done; \
-    done
+    done \
+ && chmod -R u=rwX,go=rX .
 
 FROM ${RUST_IMAGE} AS programs
 # `inside`: built here. `outside`: docker/outside/tidemill.
