@@ -15,16 +15,17 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 FROM ${RUST_IMAGE} AS manifests
 WORKDIR /src
 COPY . .
-RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete && find . -mindepth 1 -type d -empty -delete \
+RUN mkdir /manifests && cp Cargo.toml Cargo.lock /manifests/ \
  && for manifest in */Cargo.toml; do \
-      crate="${manifest%/*}"; mkdir -p "$crate/src" "$crate/benches"; \
+      [ -f "$manifest" ] || continue; \
+      crate="/manifests/${manifest%/*}"; mkdir -p "$crate/src" "$crate/benches"; cp "$manifest" "$crate/"; \
       : > "$crate/src/lib.rs"; echo 'fn main() {}' > "$crate/src/main.rs"; \
       if grep -q '^\[build-dependencies\]' "$manifest"; then echo 'fn main() {}' > "$crate/build.rs"; fi; \
       for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/\1/p' "$manifest"); do \
         echo 'fn main() {}' > "$crate/benches/$bench.rs"; \
       done; \
     done \
- && chmod -R u=rwX,go=rX .
+ && chmod -R u=rwX,go=rX /manifests
 
 FROM ${RUST_IMAGE} AS programs
 # `inside`: built here. `outside`: docker/outside/tidemill.
@@ -32,7 +33,7 @@ ARG PROGRAMS=inside
 # A profile of cargo's: `release`, or `dev` for an image that is made sooner and runs slower.
 ARG PROFILE=release
 WORKDIR /src
-COPY --from=manifests /src .
+COPY --from=manifests /manifests .
 RUN [ "$PROGRAMS" = outside ] || cargo build --locked --profile "$PROFILE" -p tidemill
 COPY . .
 # Sources count as changed by their age, and the empty ones may be younger than these.

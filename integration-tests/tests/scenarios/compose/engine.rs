@@ -53,7 +53,7 @@ fn made() -> String {
     let outside = context.path().join("docker/outside");
     fs::create_dir_all(&outside).unwrap();
     fs::copy(binary("tidemill"), outside.join("tidemill")).unwrap();
-    for name in ["Dockerfile", "docker/config.yaml", "cli/Cargo.toml"] {
+    for name in ["Dockerfile", "Cargo.toml", "Cargo.lock", "docker/config.yaml"] {
         fs::create_dir_all(context.path().join(name).parent().unwrap()).unwrap();
         fs::copy(repository().join(name), context.path().join(name)).unwrap();
     }
