@@ -6,8 +6,8 @@
 //!  a small CA     bytes       files        `..data` swap of Kubernetes
 //! ```
 //!
-//! [`Rotator`] drives both bundles of a cluster through these stages, one step at a time; [`Renewer`] does so with
-//! identities that are already on disk ([`Kept`]), whose passwords stay. Trust is handed over: each
+//! [`Rotator`] drives both bundles of a cluster through these stages, one step at a time; `Renewer` does so with
+//! identities that are already on disk (`Kept`), whose passwords stay. Trust is handed over: each
 //! step's truststore already holds the certificates of the coming steps and still holds those of the last ones, so that
 //! two processes that are some steps apart accept each other.
 //!
