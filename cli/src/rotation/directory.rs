@@ -186,16 +186,20 @@ impl Directory {
 }
 
 /// Writes `files` (mode 0600) into an existing directory. If one of them exists already, nothing is written.
-pub(crate) fn create_files(directory: &Path, files: &FileSet) -> Result<(), RotationError> {
+fn create_files(directory: &Path, files: &FileSet) -> Result<(), RotationError> {
     refuse_existing(directory, files)?;
     files.iter().try_for_each(|(name, bytes)| write_new(&directory.join(name), bytes))
 }
 
-/// As [`create_files`], for files that make sense together only: all of them are on disk before the first has its name.
+/// As `create_files`, for files that make sense together only: all of them are on disk before the first has its name.
 pub(crate) fn create_together(directory: &Path, files: &FileSet) -> Result<(), RotationError> {
     refuse_existing(directory, files)?;
-    let fresh = directory.join(format!("..new.{}", std::process::id()));
-    create_dir(&fresh)?;
+    let fresh = directory.join(NEW);
+    // Of one that was killed before it had given any name.
+    match fs::remove_dir_all(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&fresh)(error)),
+        _ => create_dir(&fresh)?,
+    }
     create_files(&fresh, files)?;
     for name in files.keys() {
         let visible = directory.join(name);
@@ -255,6 +259,8 @@ pub(super) fn unread(path: &Path) -> impl FnOnce(io::Error) -> RotationError {
 
 const DATA: &str = "..data";
 const DATA_TMP: &str = "..data_tmp";
+/// Where files are until all of them are complete.
+const NEW: &str = "..new";
 /// End of the name of a file that is to be renamed.
 const TMP: &str = ".tmp";
 
@@ -329,6 +335,16 @@ mod tests {
         assert_eq!(mode(&path.join("a.p12")), 0o600);
         assert!(matches!(Directory::create(&path, files(1)), Err(RotationError::File { .. })));
         assert_eq!(visible(&directory), files(0));
+    }
+
+    #[test]
+    fn files_that_were_begun_and_never_named_are_made_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::create_dir(scratch.path().join(NEW)).unwrap();
+        fs::write(scratch.path().join(NEW).join("a.p12"), "half").unwrap();
+        create_together(scratch.path(), &files(1)).unwrap();
+        assert_eq!(entries(scratch.path()).len(), 2);
+        assert_eq!(fs::read(scratch.path().join("a.p12")).unwrap(), files(1)["a.p12"]);
     }
 
     #[test]
